@@ -1,0 +1,1 @@
+"""The attested MCP servers, one subpackage a process; `attested.py` is what they share and what others may use."""

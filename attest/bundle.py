@@ -1,0 +1,69 @@
+"""A bundle: one receipt with all it needs to be checked again offline, years later. Trust is never inside it."""
+
+from dataclasses import dataclass
+
+from attest.canonical import canonical
+from attest.encoding import Fields, b64encode
+from attest.errors import EvidenceError, ReceiptError
+from attest.evidence import Binding, Evidence
+from attest.receipt import Receipt
+
+FORMAT = "https://etmcp.com/bundle/v1"
+MAX_PREIMAGE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """`params` and `result` are the canonical preimages.
+
+    `speaker` presents the key that signed: evidence and what it binds (executor), or a raw Ed25519 key (observer).
+    """
+
+    receipt: Receipt
+    params_salt: bytes
+    params: bytes
+    result: bytes
+    speaker: tuple[Evidence, Binding] | bytes
+
+    def encode(self) -> bytes:
+        """The file: canonical JSON on one line."""
+        if isinstance(self.speaker, bytes):
+            evidence, observer = None, self.speaker.hex()
+        else:
+            evidence = {"cmw": self.speaker[0].to_cmw(), "binding": self.speaker[1].to_json()}
+            observer = None
+        return canonical(
+            {
+                "format": FORMAT,
+                "receipt": self.receipt.to_json(),
+                "paramsSalt": self.params_salt.hex(),
+                "params": b64encode(self.params),
+                "result": b64encode(self.result),
+                "evidence": evidence,
+                "observer": observer,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Bundle":
+        """Read `encode`'s form, canonical bytes only; raises `ReceiptError` or `EvidenceError` (`malformed`)."""
+        fields = Fields.parse(data, "the bundle", ReceiptError)
+        fields.constant("format", FORMAT)
+        receipt = Receipt.from_json(fields.take("receipt"))
+        salt = fields.hex("paramsSalt", 32)
+        params = fields.base64("params", maximum=MAX_PREIMAGE)
+        result = fields.base64("result", maximum=MAX_PREIMAGE)
+        evidence, observer = fields.optional("evidence"), fields.optional("observer")
+        fields.done()
+        if evidence is None:
+            speaker: tuple[Evidence, Binding] | bytes = Fields({"key": observer}, "observer", ReceiptError).hex(
+                "key", 32
+            )
+        else:
+            inner = Fields(evidence, "the evidence", EvidenceError)
+            speaker = (Evidence.from_cmw(inner.take("cmw")), Binding.from_json(inner.take("binding")))
+            inner.done()
+        bundle = cls(receipt, salt, params, result, speaker)
+        if bundle.encode() != data:  # also refuses a bundle with both speakers
+            raise ReceiptError("malformed", "the bundle is not in its one canonical form")
+        return bundle

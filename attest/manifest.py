@@ -1,0 +1,136 @@
+"""The manifest: what a publisher signs about a server, so that a definition or key that changes is seen.
+
+An in-toto Statement v1 in a DSSE envelope. Two digests a definition: `model` over what a model is shown, `full` over
+every member. A definition without exactly one JSON meaning has no digest and cannot be pinned.
+"""
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attest.canonical import canonical
+from attest.dsse import Envelope
+from attest.encoding import Fields, sha256_hex
+from attest.errors import ManifestError
+from attest.evidence import key_id
+from attest.statement import PAYLOAD_TYPE, STATEMENT_TYPE, Kind
+
+PREDICATE_TYPE = "https://etmcp.com/manifest/v1"
+MODEL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "arguments", "uriTemplate", "uri")
+_CHECKED = object()  # only this module holds it, so only `open_manifest` can make a TrustedManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The two digests of one definition, in hex."""
+
+    model: str
+    full: str
+
+    @classmethod
+    def of(cls, definition: Mapping[str, Any]) -> "Pin":
+        """Digest a tool or prompt as listed; raises `CanonicalError` where it has no one meaning."""
+        model = {name: definition[name] for name in MODEL_MEMBERS if name in definition}
+        return cls(sha256_hex(canonical(model)), sha256_hex(canonical(dict(definition))))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`attesters` are the software attester keys (hex) that may speak for the server; `kind` is the least it promises.
+
+    `instructions` is the SHA-256 of the server's instructions text, or None where it has none.
+    """
+
+    server: str
+    version: str
+    kind: Kind
+    tools: Mapping[str, Pin]
+    prompts: Mapping[str, Pin]
+    instructions: str | None
+    attesters: frozenset[str]
+
+    def encode(self) -> bytes:
+        """The payload that is signed."""
+
+        def pins(pinned: Mapping[str, Pin]) -> dict[str, Any]:
+            return {name: {"model": pin.model, "full": pin.full} for name, pin in pinned.items()}
+
+        predicate = {
+            "version": self.version,
+            "kind": self.kind,
+            "tools": pins(self.tools),
+            "prompts": pins(self.prompts),
+            "instructions": self.instructions,
+            "attesters": sorted(self.attesters),
+        }
+        subject = [{"name": self.server, "digest": {"sha256": sha256_hex(canonical(predicate))}}]
+        return canonical(
+            {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": PREDICATE_TYPE, "predicate": predicate}
+        )
+
+    @classmethod
+    def decode(cls, payload: bytes) -> "Manifest":
+        """Read `encode`'s form strictly; raises `ManifestError("malformed")`."""
+        outer = Fields.parse(payload, "the manifest", ManifestError)
+        outer.constant("_type", STATEMENT_TYPE)
+        outer.constant("predicateType", PREDICATE_TYPE)
+        match outer.list("subject"):
+            case [{"name": str(server)}]:
+                pass
+            case _:
+                raise ManifestError("malformed", "the manifest names no server")
+        fields = Fields(outer.take("predicate"), "the manifest", ManifestError)
+        outer.done()
+        kind = fields.text("kind", maximum=40)
+        if kind not in ("executor-attested", "observer-attested"):
+            raise ManifestError("malformed", f"the manifest's kind is {kind!r}")
+        instructions = fields.take("instructions")
+        manifest = cls(
+            server,
+            fields.text("version", maximum=200),
+            kind,
+            _pins(fields.mapping("tools")),
+            _pins(fields.mapping("prompts")),
+            instructions if isinstance(instructions, str) else None,
+            frozenset(map(str, fields.list("attesters"))),
+        )
+        fields.done()
+        if manifest.encode() != payload:
+            raise ManifestError("malformed", "the manifest is not in canonical form")
+        return manifest
+
+    def sign(self, key: Ed25519PrivateKey) -> Envelope:
+        """The publisher's act."""
+        return Envelope.sign(PAYLOAD_TYPE, self.encode(), key, key_id(key.public_key().public_bytes_raw()))
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedManifest:
+    """Holding one is the proof that a publisher whom the caller named signed it."""
+
+    manifest: Manifest
+    publisher: str
+    envelope: Envelope
+    _: KW_ONLY
+    token: object
+
+    def __post_init__(self) -> None:
+        if self.token is not _CHECKED:
+            raise TypeError("a TrustedManifest comes from open_manifest only")
+
+
+def open_manifest(envelope: Envelope, publisher: bytes) -> TrustedManifest:
+    """Check the signature under the raw Ed25519 key of `publisher`; raises `ManifestError`."""
+    payload = envelope.open(PAYLOAD_TYPE, publisher, key_id(publisher), ManifestError)
+    return TrustedManifest(Manifest.decode(payload), publisher.hex(), envelope, token=_CHECKED)
+
+
+def _pins(value: Mapping[str, Any]) -> dict[str, Pin]:
+    pins: dict[str, Pin] = {}
+    for name, digests in value.items():
+        fields = Fields(digests, f"the pin of {name[:80]!r}", ManifestError)
+        pins[name] = Pin(fields.digest("model"), fields.digest("full"))
+        fields.done()
+    return pins

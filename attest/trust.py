@@ -1,0 +1,34 @@
+"""The two files a verifier brings: trust (anchors by scheme) and policy."""
+
+from attest.canonical import parse
+from attest.encoding import Fields
+from attest.errors import CanonicalError, PolicyError
+from attest.evidence import Endorsements
+from attest.policy import Policy, load
+
+FORMAT = "https://etmcp.com/trust/v1"
+
+
+def load_trust(data: bytes) -> Endorsements:
+    """Read `{"format": ..., "anchors": {"software": ["<hex>"], "observer": ["<hex>"]}}`.
+
+    Raises `PolicyError("malformed")`. Anchors are Ed25519 public keys, 64 lower-case hex digits.
+    """
+    fields = Fields.parse(data, "the trust file", PolicyError)
+    fields.constant("format", FORMAT)
+    anchors: dict[str, frozenset[str]] = {}
+    for scheme, keys in fields.mapping("anchors").items():
+        entry = Fields({"keys": keys}, f"the trust file's {scheme[:40]!r}", PolicyError)
+        anchors[scheme] = frozenset(
+            Fields({"key": key}, "an anchor", PolicyError).hex("key", 32).hex() for key in entry.list("keys")
+        )
+    fields.done()
+    return Endorsements(anchors)
+
+
+def load_policy(data: bytes) -> Policy:
+    """Read a policy file (`attest.policy.load`); raises `PolicyError("malformed")`."""
+    try:
+        return load(parse(data))
+    except CanonicalError as e:
+        raise PolicyError("malformed", f"the policy file: {e.detail}") from e

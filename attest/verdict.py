@@ -1,0 +1,156 @@
+"""Checks a bundle and says what it found, step by step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from attest.bundle import Bundle
+from attest.encoding import salted, same
+from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
+from attest.evidence import Assurance, Claims, Endorsements, Scheme, key_id
+from attest.policy import AllOf, Policy
+from attest.receipt import MAX_SKEW_MS
+from attest.statement import PAYLOAD_TYPE, Statement
+from attest.verifier import Verifier
+
+OBSERVER = "observer"  # the anchors under which gateways sign what unattested servers returned
+STEPS = ("bundle", "signature", "statement", "evidence", "params", "result", "time", "trust", "policy")
+NOTHING = AllOf([])
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One numbered check. `not checked` is never a pass."""
+
+    name: str
+    status: Literal["passed", "failed", "not checked"]
+    code: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more."""
+
+    outcome: Literal["verified", "untrusted", "refused"]
+    steps: tuple[Step, ...]
+    receipt_id: str | None
+    statement: Statement | None
+    assurance: Assurance
+
+    def to_json(self) -> dict[str, Any]:
+        """For `etmcp-verify --json`."""
+        steps = [
+            {"step": number, "name": step.name, "status": step.status, "code": step.code, "detail": step.detail}
+            for number, step in enumerate(self.steps, 1)
+        ]
+        summary: dict[str, Any] = {"outcome": self.outcome, "receiptId": self.receipt_id, "steps": steps}
+        if self.statement is not None and self.outcome != "refused":
+            summary |= {
+                "kind": self.statement.kind,
+                "assurance": self.assurance,
+                "server": dict(self.statement.server),
+                "method": self.statement.method,
+                "target": self.statement.target,
+                "time": "unproven",
+            }
+        return summary
+
+
+def verify_bundle(
+    data: bytes, *, schemes: tuple[Scheme, ...], endorsements: Endorsements, policy: Policy | None, now: int
+) -> Verdict:
+    """Check a bundle file; never raises for what the file holds. `now` in milliseconds since 1970.
+
+    1. `bundle`     it is a bundle in its one canonical form;
+    2. `signature`  the receipt verifies under the key that the bundle presents;
+    3. `statement`  and says one well-formed thing, of the kind that this key can say;
+    4. `evidence`   the evidence is authentic and binds that key (observer: there is none to check);
+    5. `params`     the params digest covers the params,
+    6. `result`     the result digest covers the result;
+    7. `time`       the receipt's times are in order, in the past, and within the evidence's lifetime;
+    8. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
+    9. `policy`     the verifier's policy accepts it.
+
+    A failure of 1 to 7 or 9 refuses; 8, for want of an anchor or of a policy, leaves it `untrusted`.
+    """
+    found = _Found()
+    steps: list[Step] = []
+    outcome: Literal["verified", "untrusted", "refused"] = "verified"
+    try:
+        for name in _run(data, schemes, endorsements, policy, now, found):
+            steps.append(Step(name, "passed"))
+    except AttestError as e:
+        name = STEPS[len(steps)]
+        outcome = "untrusted" if name == "trust" else "refused"
+        steps.append(Step(name, "failed", e.code, e.detail))
+    steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
+    assurance = found.claims.assurance if outcome == "verified" and found.claims else "none"
+    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, assurance)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the steps established so far; filled by `_run` alone."""
+
+    receipt_id: str | None = None
+    statement: Statement | None = None
+    claims: Claims | None = None
+
+
+def _run(
+    data: bytes,
+    schemes: tuple[Scheme, ...],
+    endorsements: Endorsements,
+    policy: Policy | None,
+    now: int,
+    found: _Found,
+) -> Iterator[str]:
+    """Yield each step's name once it has passed; raise `AttestError` from the one that fails."""
+    bundle = Bundle.decode(data)
+    found.receipt_id = bundle.receipt.receipt_id
+    yield "bundle"  # 1
+
+    observed = isinstance(bundle.speaker, bytes)
+    key = bundle.speaker if isinstance(bundle.speaker, bytes) else bundle.speaker[1].signing_key
+    name = key_id(bundle.speaker) if isinstance(bundle.speaker, bytes) else bundle.speaker[1].key_id
+    payload = bundle.receipt.envelope.open(PAYLOAD_TYPE, key, name)
+    yield "signature"  # 2
+
+    said = found.statement = Statement.decode(payload)
+    if (said.kind == "observer-attested") != observed or (said.launch is not None) != observed:
+        raise ReceiptError("kind", f"this key cannot sign a receipt of kind {said.kind}")
+    yield "statement"  # 3
+
+    if isinstance(bundle.speaker, bytes):
+        trusted = endorsements.trusts(OBSERVER, key.hex())
+        span = (said.received_at, said.finished_at)
+        claims = Claims(OBSERVER, "none", key.hex(), trusted, b"", {}, {}, False, *span)
+    else:
+        verifier = Verifier(schemes=schemes, endorsements=endorsements, policy=NOTHING)
+        claims = verifier.authenticate(*bundle.speaker, now=said.finished_at)
+    found.claims = claims
+    yield "evidence"  # 4
+
+    if not same(salted(bundle.params_salt, bundle.params), said.params_digest):
+        raise ReceiptError("params", "the params are not those that the receipt covers")
+    yield "params"  # 5
+
+    if not same(salted(bundle.receipt.result_salt, bundle.result), said.result_digest):
+        raise ReceiptError("result", "the result is not the one that the receipt covers")
+    yield "result"  # 6
+
+    if not said.received_at <= said.finished_at <= now + MAX_SKEW_MS:
+        raise ReceiptError("time", "the receipt's times are out of order or in the future")
+    if not claims.issued_at - MAX_SKEW_MS <= said.received_at <= said.finished_at <= claims.expires_at:
+        raise ReceiptError("expired", "the receipt was made outside the evidence's lifetime")
+    yield "time"  # 7
+
+    if policy is None:
+        raise PolicyError("policy", "no policy was given, and an empty policy accepts nothing")
+    if not claims.anchored:
+        raise EvidenceError("root", f"{claims.scheme} key {claims.anchor[:16]} is not an anchor that was given")
+    yield "trust"  # 8
+
+    policy.check(claims)
+    yield "policy"  # 9

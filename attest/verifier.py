@@ -1,0 +1,96 @@
+"""The RATS Verifier: appraises the Evidence for one pair of keys."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from attest.encoding import same
+from attest.errors import EvidenceError
+from attest.evidence import Assurance, Binding, Claims, Endorsements, Evidence, Scheme
+from attest.policy import Policy
+
+_CHECKED = object()  # only this module holds it, so only `appraise` can make an AttestationResult
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationResult:
+    """Holding one is the proof that `Verifier.appraise` accepted the Evidence for these keys.
+
+    `expires_at` in milliseconds since 1970: a receipt signed later needs a new appraisal.
+    """
+
+    claims: Claims
+    binding: Binding
+    expires_at: int
+    _: KW_ONLY
+    token: object
+
+    def __post_init__(self) -> None:
+        if self.token is not _CHECKED:
+            raise TypeError("an AttestationResult comes from Verifier.appraise only")
+
+    @property
+    def assurance(self) -> Assurance:
+        """What the appraisal is worth."""
+        return self.claims.assurance
+
+    @property
+    def key_id(self) -> str:
+        """The key pair it speaks for."""
+        return self.binding.key_id
+
+    def to_json(self) -> dict[str, Any]:
+        """An EAR-shaped summary (draft-ietf-rats-ear-04); `ear.status` is affirming (2) or warning (32)."""
+        hardware = self.assurance == "hardware"
+        return {
+            "eat_profile": "tag:etmcp,2026:ear",
+            "submods": {
+                self.claims.scheme: {
+                    "ear.status": 2 if hardware else 32,
+                    "ear.trustworthiness-vector": {"instance-identity": 2, "hardware": 2 if hardware else 0},
+                    "assurance": self.assurance,
+                    "self-reported": dict(self.claims.self_reported),
+                }
+            },
+            "exp": self.expires_at // 1000,
+        }
+
+
+class Verifier:
+    """Schemes it can read, anchors it trusts, and the policy it holds them to."""
+
+    def __init__(self, *, schemes: Sequence[Scheme], endorsements: Endorsements, policy: Policy) -> None:
+        self._schemes = {media_type: scheme for scheme in schemes for media_type in scheme.media_types}
+        self._endorsements, self._policy = endorsements, policy
+
+    def appraise(
+        self, evidence: Evidence, binding: Binding, *, nonce: bytes | None, now: int, maximum_age_ms: int
+    ) -> AttestationResult:
+        """Return the Attestation Result, or raise `EvidenceError` or `PolicyError`.
+
+        `nonce` is the challenge of this verifier; None when the evidence is appraised again later, offline, where
+        its freshness follows from the receipts' times instead. `now` and `maximum_age_ms` in milliseconds.
+
+        1. a Scheme for the media type authenticates the Evidence at `now`;
+        2. its report_data binds exactly these keys, configuration and boot;
+        3. the binding answers our challenge;
+        4. the Evidence leads to an anchor that the caller trusts;
+        5. the policy accepts its Claims.
+        """
+        claims = self.authenticate(evidence, binding, now)  # 1, 2
+        if nonce is not None and not same(binding.nonce, nonce):  # 3
+            raise EvidenceError("nonce", "the evidence answers another challenge")
+        if not claims.anchored:  # 4
+            raise EvidenceError("root", f"{claims.scheme} evidence under {claims.anchor[:16]}, not an anchor of ours")
+        self._policy.check(claims)  # 5
+        return AttestationResult(claims, binding, min(claims.expires_at, now + maximum_age_ms), token=_CHECKED)
+
+    def authenticate(self, evidence: Evidence, binding: Binding, now: int) -> Claims:
+        """Steps 1 and 2 alone: what the Evidence says and whether it speaks of these keys; trust is not decided."""
+        scheme = self._schemes.get(evidence.media_type)
+        if scheme is None:
+            raise EvidenceError("unsupported", f"no scheme reads {evidence.media_type[:80]!r}")
+        claims = scheme.open(evidence, self._endorsements, now)
+        if not same(claims.report_data, binding.report_data()):
+            raise EvidenceError("binding", "report_data does not bind these keys, this configuration and this nonce")
+        return claims

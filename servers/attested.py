@@ -1,0 +1,220 @@
+"""Makes any `mcp` server prove its results: evidence as a resource, a receipt on every result, sealed calls.
+
+It is one middleware of the SDK (`Server.middleware`), so it sees raw params before validation and the result as it goes
+on the wire, whatever the server is made of. A client that knows nothing of `com.etmcp/receipts` sees ordinary MCP.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.runner import modern_error_data
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_REQUEST
+
+from attest import wire
+from attest.call import Call, read_request
+from attest.canonical import canonical
+from attest.dsse import Envelope
+from attest.encoding import Fields, salted, sha256_hex
+from attest.errors import AttestError, CanonicalError, EvidenceError, SealError
+from attest.receipt import Receipt
+from attest.statement import PAYLOAD_TYPE, Statement
+from servers.guard import Guard, Refused
+from servers.identity import Identity
+
+Context = ServerRequestContext[Any, Any]
+LISTS = {"tools/call": ("tools/list", "tools"), "prompts/get": ("prompts/list", "prompts")}
+
+
+@dataclass
+class Execution:
+    """How the current call ran, as its handler reports it; both end up in the receipt."""
+
+    environment: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+_EXECUTION: ContextVar[Execution | None] = ContextVar("execution", default=None)
+
+
+def report(*, environment: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
+    """Called by a tool: put JSON members into the receipt of the call that is running. No effect outside one."""
+    if (execution := _EXECUTION.get()) is not None:
+        execution.environment.update(environment)
+        execution.usage.update(usage)
+
+
+class Attested:
+    """The middleware. `server` is the name and version that receipts carry; `policy_digest` that of the execution
+    policy; `clock` returns milliseconds since 1970."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        server: Mapping[str, str],
+        policy_digest: str,
+        clock: Callable[[], int],
+        require_sealed: bool = False,
+    ) -> None:
+        self._identity, self._server, self._policy_digest = identity, dict(server), policy_digest
+        self._clock, self._require_sealed = clock, require_sealed
+        self._guard = Guard()
+        # Digests of definitions by (protocol version, method, name), as last listed on that version's wire.
+        self._definitions: dict[tuple[str, str, str], str] = {}
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Add the extension to what the server says, answer for evidence, and sign exchanges."""
+        if ctx.request_id is None:
+            return await call_next(ctx)
+        uri = (ctx.params or {}).get("uri")
+        if ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(wire.EVIDENCE_URI):
+            return self._evidence(uri)
+        if ctx.method in wire.NAMED_BY:
+            return await self._exchange(ctx, call_next)
+        result = await call_next(ctx)
+        if not isinstance(result, dict):
+            return result
+        if ctx.method in ("initialize", "server/discover"):
+            return self._advertise(result)
+        if ctx.method == "resources/templates/list":
+            template = {"name": "evidence", "uriTemplate": wire.EVIDENCE_TEMPLATE, "mimeType": "application/json"}
+            return {**result, "resourceTemplates": [*result.get("resourceTemplates", []), template]}
+        for method, (listing, member) in LISTS.items():
+            if ctx.method == listing:
+                self._remember(ctx.protocol_version, method, result.get(member, []))
+        return result
+
+    def _advertise(self, result: wire.Json) -> wire.Json:
+        capabilities = dict(result.get("capabilities", {}))
+        settings = {"version": 1, "evidence": wire.EVIDENCE_TEMPLATE, "sealedRequired": self._require_sealed}
+        capabilities.setdefault("resources", {})
+        capabilities["extensions"] = {**capabilities.get("extensions", {}), wire.EXTENSION: settings}
+        return {**result, "capabilities": capabilities}
+
+    def _evidence(self, uri: str) -> wire.Json:
+        try:
+            nonce = Fields({"nonce": uri.removeprefix(wire.EVIDENCE_URI)}, "the URI", EvidenceError).hex("nonce", 32)
+        except EvidenceError as e:
+            raise MCPError(INVALID_REQUEST, f"{wire.EVIDENCE_TEMPLATE}: {e.detail}") from e
+        text = wire.dump_evidence(*self._identity.evidence(nonce))
+        contents = [{"uri": uri, "mimeType": "application/json", "text": text}]
+        return {"contents": contents, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+
+    async def _exchange(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        params = dict(ctx.params or {})
+        if wire.meta_of(params, wire.CALL) is None:
+            if self._require_sealed:
+                raise _refusal(Refused("unsealed", "this server takes sealed calls only"))
+            return await call_next(ctx)
+        received_at = self._clock()
+        try:
+            call = self._admit(ctx.method, params, received_at)
+        except Refused as e:
+            raise _refusal(e) from e
+        execution = Execution()
+        token = _EXECUTION.set(execution)
+        try:
+            answer = await self._run(replace(ctx, params=call.params), call_next)
+        finally:
+            _EXECUTION.reset(token)
+        definition = await self._definition(ctx, call, call_next)
+        signed = self._sign(call, answer, execution, definition, received_at)
+        if call.reply_key is not None:
+            return call.seal_reply(signed)
+        if (error := signed.get("error")) is not None:
+            raise MCPError(error["code"], error["message"], error["data"])
+        return signed["result"]
+
+    def _admit(self, method: str, params: wire.Json, now: int) -> Call:
+        try:
+            call = read_request(method, params, self._identity.sealing_key, self._identity.key_id)
+        except SealError as e:
+            raise Refused(e.code, e.detail) from e
+        if self._require_sealed and call.reply_key is None:
+            raise Refused("unsealed", "this server takes sealed calls only")
+        self._guard.admit(call.header, now)
+        return call
+
+    async def _run(self, ctx: Context, call_next: CallNext) -> wire.Json:
+        try:
+            result = await call_next(ctx)
+            answer: wire.Json = {"result": result if isinstance(result, dict) else {}}
+            canonical(answer)
+        except CanonicalError as e:
+            return {"error": {"code": -32603, "message": f"the tool returned a value that is not JSON: {e.detail}"}}
+        except Exception as e:  # noqa: BLE001 - the SDK's own mapping of anything a handler raises to its wire error
+            return {"error": modern_error_data(e).model_dump(mode="json", exclude_none=True)}
+        return answer
+
+    def _sign(
+        self, call: Call, answer: wire.Json, execution: Execution, definition: str | None, received_at: int
+    ) -> wire.Json:
+        header, salt = call.header, secrets.token_bytes(32)
+        error = answer.get("error")
+        preimage = canonical(error) if error is not None else wire.covered_result(answer["result"])
+        statement = Statement(
+            kind="executor-attested",
+            server=self._server,
+            method=header.method,
+            target=wire.target_of(header.method, call.params),
+            definition=definition,
+            params_digest=salted(call.params_salt, wire.covered_params(call.params)),
+            result_digest=salted(salt, preimage),
+            outcome="error" if error is not None else wire.outcome_of(answer["result"]),
+            nonce=header.nonce,
+            client_nonce=header.client_nonce,
+            stream=header.stream,
+            sequence=self._guard.next_number(header.stream),
+            previous=header.previous,
+            policy_digest=self._policy_digest,
+            received_at=received_at,
+            finished_at=self._clock(),
+            environment=execution.environment,
+            usage=execution.usage,
+        )
+        envelope = Envelope.sign(PAYLOAD_TYPE, statement.encode(), self._identity.signing_key, header.key_id)
+        receipt = Receipt(envelope, salt).to_json()
+        if error is None:
+            return {"result": wire.with_meta(answer["result"], wire.RECEIPT, receipt)}
+        return {"error": wire.error_with_receipt(error, receipt)}
+
+    async def _definition(self, ctx: Context, call: Call, call_next: CallNext) -> str | None:
+        target = wire.target_of(call.header.method, call.params)
+        if target is None:
+            return None
+        key = (ctx.protocol_version, call.header.method, target)
+        if key not in self._definitions:
+            await self._list(ctx, call.header.method, call_next)
+        return self._definitions.get(key)
+
+    async def _list(self, ctx: Context, method: str, call_next: CallNext) -> None:
+        """Ask the server itself what it lists on this connection."""
+        listing, member = LISTS[method]
+        meta = (ctx.params or {}).get("_meta")
+        params: wire.Json = {"_meta": wire.without_ours({"_meta": meta}).get("_meta", {})} if meta else {}
+        for _ in range(100):
+            try:
+                result = await call_next(replace(ctx, method=listing, params=params))
+            except MCPError:
+                return
+            page = cast(wire.Json, result) if isinstance(result, dict) else {}
+            self._remember(ctx.protocol_version, method, page.get(member, []))
+            if not isinstance(cursor := page.get("nextCursor"), str):
+                return
+            params = {**params, "cursor": cursor}
+
+    def _remember(self, version: str, method: str, definitions: list[wire.Json]) -> None:
+        for definition in definitions:
+            try:
+                self._definitions[version, method, str(definition.get("name"))] = sha256_hex(canonical(definition))
+            except AttestError:
+                continue  # it has no one meaning, so it has no digest
+
+
+def _refusal(refused: Refused) -> MCPError:
+    return MCPError(INVALID_REQUEST, f"call refused: {refused}", {wire.REFUSAL: refused.code})
