@@ -3,7 +3,7 @@
 The prose is WIRE.md; a JSON-RPC result or params object is a dict here, never a model.
 """
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from attest.canonical import canonical
 from attest.encoding import Fields
@@ -90,7 +90,7 @@ def error_without_receipt(error: Json) -> tuple[Json, Any]:
     return (rest | {"data": wrapped["data"]} if "data" in wrapped else rest), wrapped[RECEIPT]
 
 
-def outcome_of(result: Json) -> str:
+def outcome_of(result: Json) -> Literal["result", "input-required"]:
     """`input-required` for an interim round of a multi-round-trip (2026-07-28), else `result`."""
     return "input-required" if result.get("resultType") == "input_required" else "result"
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.runner import modern_error_data
@@ -34,8 +34,8 @@ LISTS = {"tools/call": ("tools/list", "tools"), "prompts/get": ("prompts/list", 
 class Execution:
     """How the current call ran, as its handler reports it; both end up in the receipt."""
 
-    environment: dict[str, Any] = field(default_factory=dict)
-    usage: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict[str, Any])
+    usage: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 _EXECUTION: ContextVar[Execution | None] = ContextVar("execution", default=None)
@@ -69,16 +69,15 @@ class Attested:
 
     async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Add the extension to what the server says, answer for evidence, and sign exchanges."""
-        if ctx.request_id is None:
-            return await call_next(ctx)
         uri = (ctx.params or {}).get("uri")
         if ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(wire.EVIDENCE_URI):
             return self._evidence(uri)
         if ctx.method in wire.NAMED_BY:
             return await self._exchange(ctx, call_next)
         result = await call_next(ctx)
-        if not isinstance(result, dict):
-            return result
+        return self._extend(ctx, result) if isinstance(result, dict) else result
+
+    def _extend(self, ctx: Context, result: wire.Json) -> wire.Json:
         if ctx.method in ("initialize", "server/discover"):
             return self._advertise(result)
         if ctx.method == "resources/templates/list":
@@ -202,7 +201,7 @@ class Attested:
                 result = await call_next(replace(ctx, method=listing, params=params))
             except MCPError:
                 return
-            page = cast(wire.Json, result) if isinstance(result, dict) else {}
+            page = result if isinstance(result, dict) else {}
             self._remember(ctx.protocol_version, method, page.get(member, []))
             if not isinstance(cursor := page.get("nextCursor"), str):
                 return

@@ -9,7 +9,7 @@ MAX_CALLS = 1_000_000
 MAX_STREAMS = 65_536
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error of ours
+class Refused(Exception):
     """The call is not executed; `code` is one of `attest.wire.REFUSALS`."""
 
     def __init__(self, code: str, detail: str) -> None:

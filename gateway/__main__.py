@@ -1,0 +1,88 @@
+"""`etmcp`: the gateway and the user's command line. Composition root: reads arguments, environment and clock."""
+
+import argparse
+import asyncio
+import ctypes
+import logging
+import os
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from gateway.cli import approve, call, demo, doctor, install, manifest, receipts, serve, tools
+from gateway.cli.context import Context
+from gateway.config import Config, embedded, load
+from gateway.errors import UserError, Withheld
+from gateway.home import Home
+from gateway.upstream import UpstreamError
+
+COMMANDS = (demo, serve, tools, call, receipts, approve, manifest, doctor, install)
+PR_SET_DUMPABLE = 4
+
+
+def clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script. Exit codes: 0 done; 1 withheld or failed upstream; 2 a mistake of the user's to mend."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("mcp").setLevel(logging.ERROR)
+    _close_to_others()
+    try:
+        context = Context(_config(options), _home(options), clock, dict(os.environ), version("etmcp"), _directory())
+        code = asyncio.run(options.run(options, context))
+    except UserError as e:
+        code = _fail(str(e), 2)
+    except (Withheld, UpstreamError) as e:
+        code = _fail(str(e), 1)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="etmcp", description="One MCP endpoint whose results can be checked.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="servers, in the mcpServers shape of any client")
+    parser.add_argument("--home", type=Path, metavar="DIR", help="where keys, pins and receipts are kept")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+def _home(options: argparse.Namespace) -> Home:
+    return Home(options.home or Home.default(os.environ))
+
+
+def _config(options: argparse.Namespace) -> Config:
+    path = options.config or os.environ.get("ETMCP_CONFIG")
+    if path:
+        return load(Path(path))
+    return embedded(_directory() / "etmcp-tee", _home(options).cache)
+
+
+def _directory() -> Path:
+    """Where the console scripts of this installation are."""
+    return Path(sys.executable).parent
+
+
+def _close_to_others() -> None:
+    """Keep other processes of this user from reading our memory, and with it our key (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"etmcp: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

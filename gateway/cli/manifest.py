@@ -1,0 +1,36 @@
+"""`etmcp manifest SERVER --key FILE`: a publisher signs what their server offers."""
+
+import argparse
+from pathlib import Path
+
+from attest.canonical import canonical
+from gateway.cli.approve import find
+from gateway.cli.context import Commands, Context
+from gateway.errors import UserError
+from gateway.home import load_or_create_key
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("manifest", help="for publishers: sign a manifest of a configured server")
+    parser.add_argument("server", metavar="SERVER")
+    parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="publisher key; made if absent")
+    parser.add_argument("--attester", action="append", default=[], metavar="HEX", help="software attester key")
+    parser.add_argument("file", type=Path, metavar="FILE", help="where to write the manifest")
+    parser.set_defaults(run=run)
+
+
+async def run(options: argparse.Namespace, context: Context) -> int:
+    """Write the envelope and say which settings make a gateway hold the server to it."""
+    async with context.running() as gateway:
+        listing = await find(gateway, options.server).survey()
+    try:
+        key = load_or_create_key(options.key)
+        envelope = listing.offer.manifest(frozenset(options.attester)).sign(key)
+        options.file.write_bytes(canonical(envelope.to_json()))
+    except OSError as e:
+        raise UserError(f"{e.filename}: {e.strerror}; name files that can be written") from e
+    publisher = key.public_key().public_bytes_raw().hex()
+    print(f"{options.file}: {len(listing.offer.tools)} tools, {listing.offer.kind}")
+    print(f'"etmcp": {{"manifest": "{options.file}", "publisher": "{publisher}"}}')
+    return 0

@@ -1,0 +1,63 @@
+"""What the gateway raises, beside what `gateway.upstream` and `attest` do.
+
+* UserError      something the user can mend: printed as one line, exit code 2
+* Withheld       a result failed verification: the client gets the code, never the result
+"""
+
+# Fixed sentences: nothing that an upstream wrote may reach the client through an error.
+REASONS = {
+    "missing-receipt": "it carries no receipt",
+    "malformed": "its receipt is malformed",
+    "key": "its receipt is signed under another key",
+    "signature": "its receipt's signature does not verify",
+    "expired": "the appraisal of its key has run out",
+    "not_yet_valid": "its evidence is dated in the future; compare the clocks",
+    "server": "its receipt names another server",
+    "target": "its receipt is for another tool or method",
+    "definition": "the executor runs another definition of this tool than the one approved",
+    "nonce": "its receipt answers another call",
+    "round": "its receipt does not continue this exchange",
+    "params": "the executor did not receive the params that were sent",
+    "result": "the result that arrived is not the one that was signed",
+    "time": "its receipt's times do not fit the call; compare the clocks",
+    "sequence": "its receipt repeats or skips a sequence number",
+    "unsealed": "a sealed call was answered, or taken, unsealed",
+    "seal": "a sealed message does not open",
+    "unsupported": "no scheme reads the server's evidence",
+    "binding": "the server's evidence does not bind its key",
+    "root": "the server's evidence leads to no trusted key",
+    "debug": "the server runs in debug mode",
+    "measurement": "the server measures as something else",
+    "policy": "the appraisal policy does not accept the server",
+    "unattested": "the server offers no evidence, and executor-attested is required",
+    "kind": "the server offers less than it did when it was pinned",
+    "drift": "this definition differs from its pin",
+    "unknown-key": "the server holds none of the keys it presents",
+    "replayed": "the server has seen this call already",
+    "stale": "the server finds the call too old; compare the clocks",
+    "busy": "the server takes no more calls now",
+    "ambiguous": "its JSON has no single meaning",
+}
+
+ADVICE = {
+    "drift": "review it with `etmcp approve {server}`",
+    "kind": "review it with `etmcp approve {server}`",
+    "definition": "review it with `etmcp approve {server}`",
+    "root": 'name its attester key under "attesters" for {server} if you trust it',
+}
+
+
+class UserError(Exception):
+    """One line: what, where, what to do."""
+
+
+class Withheld(Exception):
+    """A result or definition that failed verification, with the stable code that says why."""
+
+    def __init__(self, server: str, subject: str, code: str) -> None:
+        self.server, self.code = server, code if code in REASONS else "malformed"
+        advice = ADVICE.get(self.code, "do not rely on this server until `etmcp doctor` finds the cause")
+        reason = REASONS[self.code]
+        super().__init__(
+            f"etmcp withheld {subject} from {server} [{self.code}]: {reason}; {advice.format(server=server)}"
+        )

@@ -1,0 +1,69 @@
+"""One MCP exchange with one upstream, and what the gateway can say of it afterwards. Two ways, one interface."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from attest.evidence import Assurance
+from attest.receipt import Receipt
+from attest.statement import Kind
+from gateway.upstream import Json, Sink
+from gateway.upstream.session import ClientFace
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request in the upstream's own names. `definition` is the digest of the approved tool or prompt.
+
+    `params` carry the client's `_meta` without our keys; `previous` is the receipt id of the round before, if this
+    continues a multi-round-trip. `deadline` is on the event loop's clock.
+    """
+
+    method: str
+    params: Json
+    client: ClientFace
+    client_nonce: str | None
+    definition: str | None
+    previous: str | None
+    sink: Sink
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The upstream's own result or error, and the receipt that covers it with everything a bundle needs.
+
+    `evidence` is the text of the evidence resource behind an executor's receipt; `observer` the raw key of ours.
+    """
+
+    body: Json  # {"result": ...} or {"error": ...}, as the upstream made it
+    receipt: Receipt
+    kind: Kind
+    assurance: Assurance
+    outcome: str
+    params_salt: bytes
+    params: bytes
+    result: bytes
+    evidence: str | None
+    observer: bytes | None
+
+    def summary(self, server: str) -> dict[str, Any]:
+        """The value of `_meta["com.etmcp/verification"]`."""
+        return {
+            "verdict": "verified" if self.kind == "executor-attested" else "observed",
+            "kind": self.kind,
+            "assurance": self.assurance,
+            "server": server,
+            "receiptId": self.receipt.receipt_id,
+            "time": "unproven",
+        }
+
+
+class Caller(Protocol):
+    """Sends requests to one upstream."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    async def call(self, ask: Ask) -> Answer:
+        """Return the answer with its receipt, or raise `Withheld` or `UpstreamError`."""
+        ...

@@ -1,0 +1,66 @@
+"""Reads a server's evidence and appraises it; keeps the result until it runs out."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+
+from attest import wire
+from attest.errors import AttestError, EvidenceError
+from attest.sequence import SequenceLedger
+from attest.verifier import AttestationResult, Verifier
+from gateway.errors import Withheld
+from gateway.upstream import Json
+from gateway.upstream.session import ClientFace, Session
+
+MAXIMUM_AGE_MS = 900_000
+READ_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Appraised:
+    """An accepted pair of keys, the evidence text behind it, and our stream of calls under it."""
+
+    result: AttestationResult
+    evidence: str
+    stream: str = field(default_factory=lambda: secrets.token_hex(16))
+    ledger: SequenceLedger = field(default_factory=SequenceLedger)
+
+
+class Appraisal:
+    """The current appraisal of one upstream. `clock` returns milliseconds since 1970."""
+
+    def __init__(self, alias: str, session: Session, verifier: Verifier, clock: Callable[[], int]) -> None:
+        self._alias, self._session, self._verifier, self._clock = alias, session, verifier, clock
+        self._client = ClientFace({}, {"name": "etmcp", "version": "1"})
+        # The accepted keys, replaced as a whole when they expire or a replica does not know them.
+        self._current: Appraised | None = None
+        self._lock = anyio.Lock()
+
+    async def current(self, *, not_key: str | None = None) -> Appraised:
+        """An appraisal that has not run out, other than of `not_key`. Raises `Withheld` or `UpstreamError`."""
+        async with self._lock:
+            now = self._clock()
+            held = self._current
+            if held is None or held.result.key_id == not_key or now > held.result.expires_at - 5_000:
+                self._current = held = await self._fresh()
+            return held
+
+    async def _fresh(self) -> Appraised:
+        nonce = secrets.token_bytes(32)
+        params: Json = {"uri": wire.EVIDENCE_URI + nonce.hex()}
+        deadline = anyio.current_time() + READ_SECONDS
+        reply = await self._session.request("resources/read", params, client=self._client, deadline=deadline)
+        try:
+            match reply:
+                case {"result": {"contents": [{"text": str(text)}]}}:
+                    evidence, binding = wire.load_evidence(text)
+                case _:
+                    raise EvidenceError("malformed", "the evidence resource is not one text")
+            result = self._verifier.appraise(
+                evidence, binding, nonce=nonce, now=self._clock(), maximum_age_ms=MAXIMUM_AGE_MS
+            )
+        except AttestError as e:
+            raise Withheld(self._alias, "the evidence", e.code) from e
+        return Appraised(result, text)

@@ -1,0 +1,145 @@
+"""Exchanges with a server that signs its results under an appraised key."""
+
+import secrets
+from collections.abc import Callable
+from typing import cast
+
+from attest import wire
+from attest.call import CallHeader, open_reply, plain_request, sealed_request
+from attest.canonical import canonical
+from attest.errors import AttestError, CanonicalError, ReceiptError
+from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
+from attest.seal import SealingKey
+from attest.statement import Kind
+from attest.verifier import AttestationResult
+from gateway.errors import Withheld
+from gateway.exchange import Answer, Ask
+from gateway.exchange.appraisal import Appraisal, Appraised
+from gateway.upstream import Json
+from gateway.upstream.session import Session
+
+
+class AttestedCaller:
+    """Sends a call under the appraised key, sealed unless told otherwise, and checks the receipt that comes back."""
+
+    kind: Kind = "executor-attested"
+
+    def __init__(
+        self, alias: str, session: Session, appraisal: Appraisal, *, sealed: bool, clock: Callable[[], int]
+    ) -> None:
+        self._alias, self._session, self._appraisal = alias, session, appraisal
+        self._sealed, self._clock = sealed, clock
+
+    async def appraised(self) -> AttestationResult:
+        """The appraisal in force. Raises `Withheld` or `UpstreamError`."""
+        return (await self._appraisal.current()).result
+
+    async def call(self, ask: Ask) -> Answer:
+        """See `Caller.call`. A replica that lacks the key refuses before it executes, so that call is made again."""
+        held = await self._appraisal.current()
+        answer = await self._attempt(ask, held)
+        if answer is None:
+            held = await self._appraisal.current(not_key=held.result.key_id)
+            answer = await self._attempt(ask, held)
+        if answer is None:
+            raise self._withheld(ask, "unknown-key")
+        return answer
+
+    def _withheld(self, ask: Ask, code: str) -> Withheld:
+        return Withheld(self._alias, f"the answer to {ask.method}", code)
+
+    async def _attempt(self, ask: Ask, held: Appraised) -> Answer | None:
+        """One call under one key; None where the server does not hold the key."""
+        header = CallHeader(
+            method=ask.method,
+            key_id=held.result.key_id,
+            nonce=secrets.token_hex(32),
+            stream=held.stream,
+            issued_at=self._clock(),
+            client_nonce=ask.client_nonce,
+            previous=ask.previous,
+        )
+        salt = secrets.token_bytes(32)
+        reply_key = SealingKey() if self._sealed else None
+        if reply_key is None:
+            request = plain_request(header, ask.params, salt)
+        else:
+            request = sealed_request(header, ask.params, salt, held.result.binding.sealing_key, reply_key)
+        held.ledger.begin()
+        reply = await self._session.request(
+            ask.method, request, client=ask.client, sink=ask.sink, deadline=ask.deadline
+        )
+        if (code := _refusal(reply)) == "unknown-key":
+            return None
+        if code is not None:
+            raise self._withheld(ask, code)
+        try:
+            return self._check(ask, held, header, salt, reply, reply_key)
+        except CanonicalError as e:
+            raise self._withheld(ask, "ambiguous") from e
+        except AttestError as e:
+            raise self._withheld(ask, e.code) from e
+
+    def _check(
+        self, ask: Ask, held: Appraised, header: CallHeader, salt: bytes, reply: Json, reply_key: SealingKey | None
+    ) -> Answer:
+        if reply_key is not None:
+            result = reply.get("result")
+            reply = open_reply(header, cast(Json, result) if isinstance(result, dict) else {}, reply_key)
+        body, unchecked, preimage, outcome = _open(reply)
+        if unchecked is None:
+            raise ReceiptError("missing-receipt", "no receipt")
+        params = wire.covered_params(ask.params)
+        exchange = Exchange(
+            server_name=str(self._session.info.get("name", "")),
+            method=ask.method,
+            target=wire.target_of(ask.method, ask.params),
+            definition=ask.definition,
+            nonce=header.nonce,
+            client_nonce=header.client_nonce,
+            stream=header.stream,
+            previous=header.previous,
+            params=params,
+            params_salt=salt,
+            result=preimage,
+            outcome=outcome,
+            sent_at=header.issued_at,
+        )
+        receipt: VerifiedReceipt = verify_exchange(
+            Receipt.from_json(unchecked), exchange, held.result, held.ledger, self._clock()
+        )
+        return Answer(
+            body=body,
+            receipt=receipt.receipt,
+            kind=receipt.statement.kind,
+            assurance=receipt.assurance,
+            outcome=receipt.statement.outcome,
+            params_salt=salt,
+            params=params,
+            result=preimage,
+            evidence=held.evidence,
+            observer=None,
+        )
+
+
+def _refusal(reply: Json) -> str | None:
+    """The code of a call that the server refused to execute. It is unsigned, so only known codes are repeated."""
+    match reply:
+        case {"error": {"data": {wire.REFUSAL: str(code)}}}:
+            return code if code in wire.REFUSALS else "malformed"
+        case _:
+            return None
+
+
+def _open(reply: Json) -> tuple[Json, object, bytes, str]:
+    """The upstream's own body, the unchecked receipt, the digest's preimage, and the outcome."""
+    match reply:
+        case {"error": dict()}:
+            error, receipt = wire.error_without_receipt(cast(Json, reply["error"]))
+            return {"error": error}, receipt, canonical(error), "error"
+        case {"result": dict()}:
+            result = cast(Json, reply["result"])
+            bare = wire.without_ours(result)
+            return {"result": bare}, wire.meta_of(result, wire.RECEIPT), canonical(bare), wire.outcome_of(bare)
+        case _:
+            raise ReceiptError("malformed", "the reply is neither a result nor an error")

@@ -1,0 +1,105 @@
+"""Exchanges with a server that cannot prove itself: the gateway signs what it saw, and names what it called."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attest import wire
+from attest.canonical import canonical
+from attest.dsse import Envelope
+from attest.encoding import salted
+from attest.errors import CanonicalError
+from attest.evidence import key_id
+from attest.receipt import Receipt
+from attest.statement import PAYLOAD_TYPE, Kind, Statement
+from gateway.errors import Withheld
+from gateway.exchange import Answer, Ask
+from gateway.upstream import Json
+from gateway.upstream.session import Session
+
+
+class Observer:
+    """The gateway's own voice: one key, one stream a process. `clock` returns milliseconds since 1970."""
+
+    def __init__(self, key: Ed25519PrivateKey, policy_digest: str, clock: Callable[[], int]) -> None:
+        self._key, self.policy_digest, self.clock = key, policy_digest, clock
+        self.public_key = key.public_key().public_bytes_raw()
+        self.stream = secrets.token_hex(16)
+        # Receipts signed by this process; owned by its event loop.
+        self._signed = 0
+
+    def next_number(self) -> int:
+        """The sequence number of the next receipt."""
+        self._signed += 1
+        return self._signed
+
+    def sign(self, statement: Statement) -> Envelope:
+        """Sign an observer-attested statement."""
+        return Envelope.sign(PAYLOAD_TYPE, statement.encode(), self._key, key_id(self.public_key))
+
+
+class ObservedCaller:
+    """Sends a call as it is and signs what came back. `launch` names what was started or called."""
+
+    kind: Kind = "observer-attested"
+
+    def __init__(self, alias: str, session: Session, observer: Observer, launch: Mapping[str, Any]) -> None:
+        self._alias, self._session, self._observer, self._launch = alias, session, observer, dict(launch)
+
+    async def call(self, ask: Ask) -> Answer:
+        """See `Caller.call`. A receipt that the server offers by itself is a claim: it is not passed on as one."""
+        observer = self._observer
+        received_at = observer.clock()
+        reply = await self._session.request(
+            ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
+        )
+        try:
+            body, preimage, outcome = _body(reply)
+            params = wire.covered_params(ask.params)
+        except CanonicalError as e:
+            raise Withheld(self._alias, f"the answer to {ask.method}", "ambiguous") from e
+        params_salt, result_salt = secrets.token_bytes(32), secrets.token_bytes(32)
+        statement = Statement(
+            kind=self.kind,
+            server={name: str(self._session.info.get(name, ""))[:200] for name in ("name", "version")},
+            method=ask.method,
+            target=wire.target_of(ask.method, ask.params),
+            definition=ask.definition,
+            params_digest=salted(params_salt, params),
+            result_digest=salted(result_salt, preimage),
+            outcome=outcome,
+            nonce=secrets.token_hex(32),
+            client_nonce=ask.client_nonce,
+            stream=observer.stream,
+            sequence=observer.next_number(),
+            previous=ask.previous,
+            policy_digest=observer.policy_digest,
+            received_at=received_at,
+            finished_at=observer.clock(),
+            environment={},
+            usage={},
+            launch=self._launch,
+        )
+        return Answer(
+            body=body,
+            receipt=Receipt(observer.sign(statement), result_salt),
+            kind=self.kind,
+            assurance="none",
+            outcome=outcome,
+            params_salt=params_salt,
+            params=params,
+            result=preimage,
+            evidence=None,
+            observer=observer.public_key,
+        )
+
+
+def _body(reply: Json) -> tuple[Json, bytes, Any]:
+    error = reply.get("error")
+    if isinstance(error, dict):
+        return {"error": cast(Json, error)}, canonical(error), "error"
+    result = reply.get("result")
+    bare = wire.without_ours(cast(Json, result) if isinstance(result, dict) else {})
+    return {"result": bare}, canonical(bare), wire.outcome_of(bare)

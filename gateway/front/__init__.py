@@ -1,0 +1,1 @@
+"""The gateway as an MCP server: the SDK in front, `Aggregate` behind, raw JSON between."""

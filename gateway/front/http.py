@@ -1,0 +1,126 @@
+"""MCP over HTTP: Streamable HTTP at /mcp for both eras, HTTP+SSE at /sse for clients that still need it."""
+
+import hmac
+import ipaddress
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from mcp.server.lowlevel import Server
+from mcp.server.sse import SseServerTransport
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import PARSE_ERROR
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from attest.canonical import parse
+from attest.errors import CanonicalError
+from gateway.errors import UserError
+from gateway.upstream import MAX_MESSAGE
+
+
+class Strict:
+    """Refuses a body whose JSON has no single meaning before the SDK's lenient parser sees it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self._app(scope, receive, send)
+        body = bytearray()
+        async for chunk in Request(scope, receive).stream():
+            body += chunk
+            if len(body) > MAX_MESSAGE:
+                return await _refuse(413, f"the message is larger than {MAX_MESSAGE} bytes")(scope, receive, send)
+        try:
+            parse(bytes(body))
+        except CanonicalError as e:
+            return await _refuse(400, f"no single meaning [{e.code}]: {e.detail}")(scope, receive, send)
+        replayed = False
+
+        async def replay() -> Message:
+            nonlocal replayed
+            if replayed:
+                return await receive()
+            replayed = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        return await self._app(scope, replay, send)
+
+
+class Bearer:
+    """Asks for `Authorization: Bearer TOKEN` on every request."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._expected = app, f"Bearer {token}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http":
+            given = Headers(scope=scope).get("authorization", "")
+            if not hmac.compare_digest(given.encode(), self._expected.encode()):
+                challenge = {"www-authenticate": 'Bearer realm="etmcp"'}
+                return await JSONResponse({"error": "unauthorized"}, 401, challenge)(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def application(server: Server[Any], *, hosts: list[str], token: str | None) -> ASGIApp:
+    """The ASGI app. `hosts` are the names under which clients may reach it, with port, as in a Host header."""
+    security = TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=hosts,
+        allowed_origins=[f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")],
+    )
+    streamable = server.streamable_http_app(transport_security=security, max_request_body_size=MAX_MESSAGE)
+    sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_MESSAGE)
+
+    async def events(scope: Scope, receive: Receive, send: Send) -> None:
+        async with sse.connect_sse(scope, receive, send) as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with server.session_manager.run():
+            yield
+
+    routes = [
+        *streamable.routes,
+        Mount("/sse", app=events),
+        Mount("/messages/", app=sse.handle_post_message),
+    ]
+    app: ASGIApp = Strict(Starlette(routes=routes, lifespan=lifespan))
+    return Bearer(app, token) if token else app
+
+
+async def serve_http(server: Server[Any], *, host: str, port: int, token: str | None) -> None:
+    """Serve until interrupted. Beyond loopback only with a token. Raises `UserError`."""
+    if not _loopback(host) and not token:
+        raise UserError(f"{host}: not a loopback address; set ETMCP_TOKEN, or serve on 127.0.0.1")
+    names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+    app = application(server, hosts=[f"{name}:*" for name in names], token=token)
+    config = uvicorn.Config(app, host, port, log_level="warning", http="h11", ws="none", timeout_graceful_shutdown=2)
+    listener = uvicorn.Server(config)
+    try:
+        await listener.serve()
+    except SystemExit as e:  # uvicorn's way of saying that it could not listen
+        raise UserError(f"{host}:{port}: cannot listen there; choose another --port") from e
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(status: int, message: str) -> Response:
+    body = {"jsonrpc": "2.0", "id": None, "error": {"code": PARSE_ERROR, "message": message}}
+    return Response(json.dumps(body), status, media_type="application/json")

@@ -1,0 +1,67 @@
+"""What all members of one gateway share. Made in a composition root, read-only afterwards."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from attest import schemes
+from attest.canonical import parse
+from attest.dsse import Envelope
+from attest.errors import AttestError, ManifestError
+from attest.evidence import Endorsements
+from attest.manifest import TrustedManifest, open_manifest
+from attest.policy import AllOf, MinAssurance, NotDebug
+from attest.schemes.software import SCHEME
+from attest.verifier import Verifier
+from gateway.config import Server
+from gateway.errors import UserError
+from gateway.exchange.observed import Observer
+from gateway.home import Home
+from gateway.pins import Pins
+from gateway.records import Records
+from gateway.upstream import Json, Transport
+
+
+@dataclass(frozen=True)
+class Hub:
+    """`clock` returns milliseconds since 1970; `environ` is the gateway's environment, of which little is passed on."""
+
+    home: Home
+    http: aiohttp.ClientSession
+    pins: Pins
+    records: Records
+    observer: Observer
+    clock: Callable[[], int]
+    environ: Mapping[str, str]
+    info: Json
+    # Connections on their way out; each removes itself.
+    _closing: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    def verifier(self, software_anchors: frozenset[str]) -> Verifier:
+        """The appraisal of one server: these software keys, and the default policy."""
+        policy = AllOf([MinAssurance("software"), NotDebug()])
+        return Verifier(schemes=schemes.ALL, endorsements=Endorsements({SCHEME: software_anchors}), policy=policy)
+
+    def published(self, alias: str, server: Server) -> TrustedManifest | None:
+        """The publisher's manifest, if one is configured. Raises `UserError`."""
+        path, publisher = server.etmcp.manifest, server.etmcp.publisher
+        if path is None or publisher is None:
+            return None
+        try:
+            return open_manifest(Envelope.from_json(parse(path.read_bytes()), ManifestError), bytes.fromhex(publisher))
+        except OSError as e:
+            raise UserError(f'{path}: {e.strerror}; correct "manifest" of {alias}') from e
+        except AttestError as e:
+            raise UserError(f"{path}: the manifest of {alias} is refused [{e.code}]; ask its publisher") from e
+
+    def dispose(self, transport: Transport) -> None:
+        """Close a connection in the background."""
+        task = asyncio.create_task(transport.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def closed(self) -> None:
+        """Return once every disposed connection is gone."""
+        await asyncio.gather(*self._closing)

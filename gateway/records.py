@@ -1,0 +1,99 @@
+"""What the gateway keeps of every exchange, and the bundles made from it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from attest import wire
+from attest.bundle import Bundle
+from attest.canonical import canonical, parse
+from attest.encoding import sha256_hex
+from attest.receipt import Receipt
+from attest.statement import Statement as Claim
+from gateway.errors import UserError
+from gateway.exchange import Answer, Ask
+from gateway.store import Statement, Store
+
+
+class Records:
+    """Receipts by id. `clock` returns milliseconds since 1970."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        self._store, self._clock = store, clock
+        # Evidence texts known to be stored, so that each is written once a process.
+        self._evidence: set[str] = set()
+
+    async def keep(self, server: str, ask: Ask, answer: Answer) -> None:
+        """Return once the receipt, its preimages and its evidence are on disk."""
+        statements: list[Statement] = []
+        speaker = "observer:" + (answer.observer or b"").hex()
+        if answer.evidence is not None:
+            speaker = sha256_hex(answer.evidence.encode())
+            if speaker not in self._evidence:
+                statements.append(("INSERT OR IGNORE INTO evidence VALUES (?, ?)", (speaker, answer.evidence)))
+        row = (
+            answer.receipt.receipt_id,
+            self._clock(),
+            server,
+            ask.method,
+            wire.target_of(ask.method, ask.params),
+            answer.kind,
+            answer.assurance,
+            answer.outcome,
+            canonical(answer.receipt.to_json()).decode(),
+            answer.params_salt,
+            answer.params,
+            answer.result,
+            speaker,
+            _state(server, answer.body.get("result", {}).get("requestState")),
+        )
+        columns = "id,at,server,method,target,kind,assurance,outcome,receipt,params_salt,params,result,speaker,state"
+        sql = f"INSERT INTO receipts ({columns}) VALUES ({','.join('?' * len(row))})"  # noqa: S608 - our own names
+        await self._store.write(*statements, (sql, row))
+        self._evidence.add(speaker)
+
+    async def refuse(self, server: str, ask: Ask, code: str) -> None:
+        """Keep that a result was withheld, and why; never the result."""
+        row = (self._clock(), server, ask.method, wire.target_of(ask.method, ask.params), code)
+        sql = "INSERT INTO refusals (at,server,method,target,code) VALUES (?,?,?,?,?)"
+        await self._store.write((sql, row))
+
+    def round_before(self, server: str, params: wire.Json) -> str | None:
+        """The receipt id of the interim result whose `requestState` these params bring back, if it came through us."""
+        state = _state(server, params.get("requestState"))
+        rows = self._store.read("SELECT id FROM receipts WHERE state = ? ORDER BY number DESC LIMIT 1", state)
+        return str(rows[0]["id"]) if state and rows else None
+
+    def recent(self, limit: int) -> list[dict[str, Any]]:
+        """The newest receipts, newest first."""
+        columns = "id, at, server, method, target, kind, assurance, outcome"
+        rows = self._store.read(f"SELECT {columns} FROM receipts ORDER BY number DESC LIMIT ?", limit)  # noqa: S608
+        return [dict(row) for row in rows]
+
+    def find(self, prefix: str) -> str:
+        """The one receipt id that starts with `prefix`; raises `UserError`."""
+        rows = self._store.read("SELECT id FROM receipts WHERE substr(id, 1, ?) = ? LIMIT 2", len(prefix), prefix)
+        if len(rows) != 1 or not prefix:
+            found = "several receipts start" if rows else "no receipt starts"
+            raise UserError(f"{found} with {prefix!r}; `etmcp receipts list` shows the ids")
+        return str(rows[0]["id"])
+
+    def statement(self, receipt_id: str) -> Claim:
+        """What one receipt says."""
+        return Claim.decode(self.bundle(receipt_id).receipt.envelope.payload)
+
+    def bundle(self, receipt_id: str) -> Bundle:
+        """Everything needed to check one receipt offline."""
+        row = self._store.read("SELECT * FROM receipts WHERE id = ?", receipt_id)[0]
+        speaker = str(row["speaker"])
+        if speaker.startswith("observer:"):
+            spoken = bytes.fromhex(speaker.removeprefix("observer:"))
+        else:
+            text = self._store.read("SELECT text FROM evidence WHERE id = ?", speaker)[0]["text"]
+            spoken = wire.load_evidence(text)
+        receipt = Receipt.from_json(parse(row["receipt"]))
+        return Bundle(receipt, row["params_salt"], row["params"], row["result"], spoken)
+
+
+def _state(server: str, request_state: Any) -> str | None:
+    """The key under which an interim result is found again; bound to the server that issued it."""
+    return sha256_hex(canonical([server, request_state])) if isinstance(request_state, str) else None

@@ -1,0 +1,54 @@
+"""The tools execution engine: one sandbox, prepared when first needed, under one policy."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import anyio
+
+from servers.tee.policy import ExecutionPolicy
+from servers.tee.sandbox import Sandbox
+from servers.tee.sandbox.wasm import WasmSandbox
+
+Progress = Callable[[float, float | None], Awaitable[None]]
+EXPECTED_SECONDS = 15.0
+
+
+class Engine:
+    """Owns the sandbox; an async context manager. Compiling the component takes some seconds, once per machine."""
+
+    def __init__(self, sandbox: WasmSandbox, policy: ExecutionPolicy, say: Callable[[str], None]) -> None:
+        self.policy, self._sandbox, self._say = policy, sandbox, say
+        self._stack = AsyncExitStack()
+        self._lock = anyio.Lock()
+        # Set once the sandbox is running; by `ready` alone.
+        self._ready = False
+
+    async def __aenter__(self) -> "Engine":
+        await self._stack.enter_async_context(self._sandbox)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """For its environment; use `ready` to run something."""
+        return self._sandbox
+
+    async def ready(self, progress: Progress) -> Sandbox:
+        """The sandbox, prepared; reports seconds gone while it is not. Raises `SandboxError`."""
+        async with self._lock:
+            if not self._ready:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._tick, progress)
+                    await self._sandbox.prepare(self._say)
+                    tasks.cancel_scope.cancel()
+                self._ready = True
+        return self._sandbox
+
+    async def _tick(self, progress: Progress) -> None:
+        gone = 0.0
+        while True:
+            await anyio.sleep(1)
+            gone += 1
+            await progress(min(gone, EXPECTED_SECONDS), EXPECTED_SECONDS)

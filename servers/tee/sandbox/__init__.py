@@ -1,0 +1,110 @@
+"""The role that runs other people's programs: a job in, an outcome out, nothing else touched.
+
+One implementation per file: `wasm` (CPython as a WebAssembly component that imports nothing, `servers.tee.guest`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Status = Literal[
+    "ok",
+    "error",  # the program raised
+    "trap",  # it used something that the sandbox has not
+    "fuel",  # out of fuel
+    "deadline",  # out of wall time
+    "memory",  # out of memory
+    "output",  # its value is not JSON, or it or the files are beyond a limit
+]
+
+
+class SandboxError(Exception):
+    """The sandbox could not start or lost its worker. One line: what, where, what to do. Not the program's fault."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one call. `fuel` decides alike on every machine; `wall_seconds` is the engine's own protection."""
+
+    fuel: int = 10_000_000_000
+    """Units of wasmtime fuel, about one per WebAssembly instruction."""
+    memory_bytes: int = 256 << 20
+    """Linear memory of the instance, of which Python itself takes about 20 MiB."""
+    wall_seconds: float = 20.0
+    result_bytes: int = 1 << 20
+    """The value, as compact JSON in UTF-8."""
+    output_bytes: int = 256 << 10
+    """Standard output and standard error, each; the rest is dropped and `Outcome.truncated` set."""
+    files_bytes: int = 8 << 20
+    """All files passed in, and all files that come back, together each."""
+    depth: int = 64
+    """Nesting of the value, at most 120."""
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a bound that could not hold."""
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"the limit {name} must be positive, it is {value}")
+        if self.depth > 120:
+            raise ValueError(f"the limit depth must be at most 120, it is {self.depth}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One program and all that its result may depend on."""
+
+    code: str
+    """Python. The value is what its `main(**arguments)` returns; without a `main`, that of the last expression."""
+    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
+    """JSON."""
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Relative names, `/` between folders."""
+    seed: bytes = bytes(32)
+    """32 bytes: the source of all randomness."""
+    clock_ms: int = 0
+    """Milliseconds since 1970: where the program's clock starts."""
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no value. `traceback` shows the program's own lines only, and is empty if it did not raise."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call gave. All but `status`, `fuel_used` and sizes is what the program chose to say."""
+
+    status: Status
+    value: Any = None
+    """JSON; None unless `status` is ok."""
+    error: Failure | None = None
+    """Set unless `status` is ok."""
+    stdout: str = ""
+    stderr: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    """Files made or changed, if `status` is ok."""
+    fuel_used: int = 0
+    """Measured outside the program. Equal for equal jobs under one `Sandbox.environment`, unless the deadline hit."""
+    truncated: bool = False
+    """Standard output or error was cut at its limit."""
+
+
+class Sandbox(Protocol):
+    """Runs jobs, each in a fresh instance."""
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """What a second party needs to get the same outcome (JSON): tier, component digest, engine, its settings."""
+        ...
+
+    async def run(self, job: Job) -> Outcome:
+        """Run one job. Raises `SandboxError` when the sandbox itself failed, `ValueError` for a job that is not one.
+
+        When the caller is cancelled the program is stopped.
+        """
+        ...
