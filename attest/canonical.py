@@ -16,8 +16,9 @@ from attest.errors import CanonicalError
 MAX_DEPTH = 128
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-# What the C encoder would write differently from RFC 8785: any float, and keys whose order differs in UTF-16.
-_NEEDS_SLOW_PATH = re.compile(r"[0-9][.e]|[\U00010000-\U0010ffff]")
+# A number at the start or behind `:`, `,` or `[` that is a float; a string that looks so merely takes the slow path.
+_FLOAT = re.compile(r"(?:^|[:,\[])-?[0-9]+[.e]")
+_ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")
 
 
 def parse(data: bytes | str, *, max_depth: int = MAX_DEPTH) -> Any:
@@ -51,7 +52,7 @@ def canonical(value: Any) -> bytes:
     """
     try:
         text = _ENCODER.encode(value)
-        if _NEEDS_SLOW_PATH.search(text):
+        if _differs(text):
             text = _write(value)
         return text.encode("utf-8")
     except UnicodeEncodeError as e:
@@ -61,6 +62,12 @@ def canonical(value: Any) -> bytes:
     except (TypeError, ValueError) as e:
         code = "not-a-number" if "JSON compliant" in str(e) else "not-json"
         raise CanonicalError(code, str(e)) from e
+
+
+def _differs(text: str) -> bool:
+    """Whether RFC 8785 may write this otherwise: a float, or keys whose order differs in UTF-16. Cheap tests first."""
+    fraction = "." in text or "e+" in text or "e-" in text
+    return bool((fraction and _FLOAT.search(text)) or (not text.isascii() and _ASTRAL.search(text)))
 
 
 def _write(value: Any) -> str:

@@ -12,7 +12,6 @@ from typing import Any, cast
 import anyio
 
 from attest import wire
-from attest.manifest import Pin
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.hub import Hub
@@ -144,7 +143,7 @@ class Aggregate:
             raise Withheld(member.alias, f"{what} {name}", "kind")
         if f"{what} {name}" in listing.review.drifted:
             raise Withheld(member.alias, f"{what} {name}", "drift")
-        return Pin.of((listing.offer.tools if what == "tool" else listing.offer.prompts)[name]).full
+        return (listing.manifest.tools if what == "tool" else listing.manifest.prompts)[name].full
 
     async def _exchange(
         self, member: Member, method: str, params: Json, definition: str | None, client: Client

@@ -22,7 +22,7 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
         yield f"{visible(where)} was added: {quoted(new)}"
     elif new is MISSING:
         yield f"{visible(where)} was removed; it was {quoted(old)}"
-    elif repr(old) != repr(new):
+    elif quoted(old) != quoted(new):
         yield f"{visible(where)} was {quoted(old)} and is now {quoted(new)}"
 
 

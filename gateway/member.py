@@ -4,14 +4,14 @@ import asyncio
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
 
 from attest import wire
 from attest.errors import AttestError
-from attest.manifest import TrustedManifest
+from attest.manifest import Manifest, TrustedManifest
 from gateway.config import Server
 from gateway.errors import Withheld
 from gateway.exchange import Caller
@@ -48,6 +48,7 @@ class Listing:
     """What the server offers now, held against its manifest."""
 
     offer: Offer
+    manifest: Manifest
     review: Review
 
     def approved(self, what: str, definitions: Mapping[str, Json]) -> dict[str, Json]:
@@ -125,7 +126,8 @@ class Member:
             {str(prompt.get("name")): prompt for prompt in prompts},
             session.instructions,
         )
-        self.listing = Listing(offer, await self._review(offer, link.published))
+        manifest = await self._manifest(offer, link.published)
+        self.listing = Listing(offer, manifest, review(offer, manifest))
         return self.listing
 
     async def items(self, link: Link, method: str, member: str, deadline: float) -> list[Json]:
@@ -146,17 +148,17 @@ class Member:
         link = await self.link()
         attesters = link.published.manifest.attesters if link.published else frozenset[str]()
         approved = await self._hub.pins.approve(self.alias, listing.offer, link.published, attesters)
-        self.listing = replace(listing, review=review(listing.offer, approved.manifest))
+        self.listing = Listing(listing.offer, approved.manifest, review(listing.offer, approved.manifest))
         return approved
 
-    async def _review(self, offer: Offer, published: TrustedManifest | None) -> Review:
+    async def _manifest(self, offer: Offer, published: TrustedManifest | None) -> Manifest:
         pins = self._hub.pins
         try:
             manifest = pins.in_force(self.alias, published) or await pins.approve(self.alias, offer, published)
             await pins.remember(offer)
         except AttestError as e:
             raise Withheld(self.alias, "the manifest", e.code) from e
-        return review(offer, manifest.manifest)
+        return manifest.manifest
 
     async def _connect(self) -> Link:
         deadline = anyio.current_time() + CONNECT_SECONDS

@@ -59,9 +59,10 @@ class Records:
 
     def round_before(self, server: str, params: wire.Json) -> str | None:
         """The receipt id of the interim result whose `requestState` these params bring back, if it came through us."""
-        state = _state(server, params.get("requestState"))
+        if (state := _state(server, params.get("requestState"))) is None:
+            return None
         rows = self._store.read("SELECT id FROM receipts WHERE state = ? ORDER BY number DESC LIMIT 1", state)
-        return str(rows[0]["id"]) if state and rows else None
+        return str(rows[0]["id"]) if rows else None
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The newest receipts, newest first."""

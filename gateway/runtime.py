@@ -27,6 +27,7 @@ class Gateway:
     records: Records
     pins: Pins
     observer: Observer
+    hub: Hub
 
 
 @asynccontextmanager
@@ -48,7 +49,7 @@ async def running(
             hub = Hub(home, http, pins, records, observer, clock, environ, info)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             try:
-                yield Gateway(Aggregate(members, hub), records, pins, observer)
+                yield Gateway(Aggregate(members, hub), records, pins, observer, hub)
             finally:
                 for member in members.values():
                     await member.close()

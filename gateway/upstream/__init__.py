@@ -64,8 +64,9 @@ class Transport(Protocol):
         """Send `message` (`method`, `params`) and return the raw response, `{"result": ...}` or `{"error": ...}`.
 
         An `id` in `message` is the caller's own: it never crosses, but what the server says about it (progress
-        tokens, subscription ids) comes back under it. Cancelling the call cancels the request at the server.
-        Raises `UpstreamError`.
+        tokens, subscription ids) comes back under it. The `id` of the response is ours and means nothing to the
+        caller. Cancelling the call cancels the request at the server. Raises `UpstreamError`; ValueError if `message`
+        is not JSON (NaN, integers of more than 4300 digits).
         """
         ...
 

@@ -13,11 +13,15 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NoReturn, cast
 
 FORMATS = ("auto", "csv", "tsv", "json", "jsonl", "toml", "text")
-MAX_CELLS = 300_000
-"""Values read, in all tables together."""
+MAX_CELLS = 80_000
+"""Values read, in all tables together: about half of the fuel that a call has by default."""
+MAX_CHARACTERS = 1_000_000
+"""Of text whose words are counted."""
+SNIFFED = 1000  # rows that decide on a delimiter; all the others must then agree
 MAX_COLUMNS = 200
 MAX_PATHS = 200
 MAX_DEPTH = 30
@@ -32,6 +36,7 @@ _DATETIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
 
+_NESTED = ("object", "array")
 Cell = tuple[str, Any]
 """A kind (integer, number, boolean, date, datetime, string, object, array) and a value."""
 
@@ -63,7 +68,7 @@ def _candidates(text: str) -> Iterator[str]:
     start = text.lstrip()[:1]
     if start in ("{", "["):
         yield from ("json", "jsonl")
-    if re.search(r"^\s*[\w.\"'-]+\s*=", text, re.MULTILINE) or start == "[":
+    if re.search(r"^\s*[\w.\"'-]+\s*=", text, re.MULTILINE):
         yield "toml"
     for name, delimiters in (("tsv", "\t"), ("csv", ",;|")):
         if any(_width(text, delimiter) for delimiter in delimiters):
@@ -81,25 +86,13 @@ def describe_csv(text: str) -> dict[str, Any]:
     return _describe_table(text, delimiter) | {"delimiter": delimiter}
 
 
-def describe_tsv(text: str) -> dict[str, Any]:
-    """As CSV, with tabs."""
-    return _describe_table(text, "\t")
-
-
 def _width(text: str, delimiter: str) -> int:
-    """The number of columns if this delimiter gives every row, of two at least, the same two or more; else 0."""
-    widths: set[int] = set()
-    count = 0
+    """The number of columns if this delimiter gives all rows, of two at least, the same two or more; else 0."""
     try:
-        for _, row in _rows(text, delimiter):
-            widths.add(len(row))
-            count += 1
-            if len(widths) > 1:
-                return 0
+        widths = [len(row) for _, row in islice(_rows(text, delimiter), SNIFFED)]
     except ValueError:
         return 0
-    width = widths.pop() if widths else 0
-    return width if width > 1 and count > 1 else 0
+    return widths[0] if len(widths) > 1 and len(set(widths)) == 1 and widths[0] > 1 else 0
 
 
 def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -197,7 +190,7 @@ def _column(name: str, cells: list[Cell], missing: int) -> dict[str, Any]:
     """Count, distinct values, range and frequent values of one column."""
     kind = _type_of({kind for kind, _ in cells})
     # True equals 1 in Python, and 1.0 does as well: the former are different data, the latter are not.
-    counts = Counter(("boolean" if kind == "boolean" else "", value) for kind, value in cells if _is_scalar(kind))
+    counts = Counter(("boolean" if kind == "boolean" else "", value) for kind, value in cells if kind not in _NESTED)
     found: dict[str, Any] = {"name": name[:SHOWN], "type": kind, "count": len(cells), "missing": missing}
     found["distinct"] = len(counts)
     if kind in ("integer", "number"):
@@ -211,10 +204,6 @@ def _column(name: str, cells: list[Cell], missing: int) -> dict[str, Any]:
         found |= {"min_length": min(lengths), "max_length": max(lengths)}
     found["frequent"] = [{"value": _shown(value), "count": count} for (_, value), count in counts.most_common(TOP)]
     return found
-
-
-def _is_scalar(kind: str) -> bool:
-    return kind not in ("object", "array")
 
 
 def _time_range(texts: list[str]) -> dict[str, str]:
@@ -346,7 +335,7 @@ def _outline(value: Any) -> dict[str, Any]:
     return found
 
 
-_KINDS: dict[type, str] = {
+_KINDS: dict[Any, str] = {
     bool: "boolean",
     int: "integer",
     float: "number",
@@ -358,21 +347,21 @@ _KINDS: dict[type, str] = {
 
 
 def _cell(value: Any) -> Cell:
-    kind = _KINDS.get(type(value), "string")
-    if kind in ("object", "array"):
+    kind = _KINDS.get(cast(object, value).__class__, "string")
+    if kind in _NESTED:
         return kind, None
     if kind in ("date", "datetime"):
         return kind, value.isoformat()
     if isinstance(value, str):
         return _time_kind(value), value
     # What has no finite double has no mean: infinity and NaN of TOML, and huge integers, are shown as text.
-    if kind == "string" or (kind == "number" and not math.isfinite(value)) or (kind == "integer" and _is_huge(value)):
+    if (
+        kind == "string"
+        or (kind == "number" and not math.isfinite(value))
+        or (kind == "integer" and value.bit_length() > 1000)
+    ):
         return "string", str(value)
     return kind, value
-
-
-def _is_huge(value: int) -> bool:
-    return value.bit_length() > 1000
 
 
 def _step(key: str) -> str:
@@ -386,10 +375,11 @@ def describe_text(text: str) -> dict[str, Any]:
     """Words, characters, the longest line, frequent words."""
     lines = text.split("\n")
     longest = max(range(len(lines)), key=lambda index: len(lines[index]))
-    words = re.findall(r"\w+", text)
+    words = re.findall(r"\w+", text[:MAX_CHARACTERS])
     counts = Counter(word.casefold() for word in words)
     return {
         "characters": len(text),
+        "truncated": len(text) > MAX_CHARACTERS,
         "words": len(words),
         "distinct_words": len(counts),
         "longest_line": {"line": longest + 1, "characters": len(lines[longest])},
@@ -399,7 +389,7 @@ def describe_text(text: str) -> dict[str, Any]:
 
 _DESCRIBERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "csv": describe_csv,
-    "tsv": describe_tsv,
+    "tsv": lambda text: _describe_table(text, "\t"),
     "json": describe_json,
     "jsonl": describe_jsonl,
     "toml": describe_toml,

@@ -69,6 +69,20 @@ def request(job: Job) -> bytes:
     return text
 
 
+def memory_floor(request: bytes) -> int:
+    """The least memory in which the guest takes in a request: itself, and the text, its JSON and the files in it.
+
+    Below this it is not started. Its allocator answers zero when it has nothing left, which the component runtime does
+    not check, so that the request would land on the interpreter's own memory.
+    """
+    return (32 << 20) + 3 * len(request)
+
+
+def no_memory(limits: Limits) -> Outcome:
+    """The outcome of a job that does not fit in its own memory limit."""
+    return _failed("memory", f"the job does not fit in the {limits.memory_bytes >> 20} MiB of memory it may use", 0)
+
+
 def answer_bytes(limits: Limits) -> int:
     """The longest answer that an honest guest gives under these limits: a control character takes six bytes."""
     return limits.result_bytes + 12 * limits.output_bytes + 2 * limits.files_bytes + _ERROR_BYTES
@@ -89,8 +103,7 @@ def outcome(report: Mapping[str, Any], said: bytes, limits: Limits) -> Outcome:
         case "deadline":
             return deadline(limits, fuel_used)
         case "memory":
-            need = f"the sandbox does not start in the {limits.memory_bytes >> 20} MiB of memory it may use"
-            status, message = "memory", need
+            return no_memory(limits)
         case "output":
             status, message = "output", detail
         case _:
@@ -199,6 +212,8 @@ def _explain(detail: str) -> str:
     if detail == "stack":
         return "the program nested calls or data too deeply for the sandbox's stack"
     what = next((text for start, text in _SERVICES.items() if detail.startswith(start)), "")
+    if detail.startswith("stderr"):  # where Python writes its last words
+        return "the interpreter failed: out of memory, or given code that it cannot run"
     if what:
         return f"the program used an operating-system service that this sandbox does not have: {what}"
     return f"the program made the interpreter fail, or used a service that this sandbox does not have ({detail})"

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,11 +39,14 @@ class WasmSandbox:
         self._idle: list[_Worker] = []  # owned by `_borrowed`
         self._live: set[_Worker] = set()  # owned by `_start` and `_end`
         self._closed = False
+        self._environment: Mapping[str, Any] | None = None
 
-    @cached_property
+    @property
     def environment(self) -> Mapping[str, Any]:
         """See `Sandbox`. Raises `SandboxError` if the component is not installed."""
-        return component.environment(component.shipped().sha256)
+        if self._environment is None:
+            self._environment = component.environment(component.shipped().sha256)
+        return self._environment
 
     async def __aenter__(self) -> Self:
         """Start nothing yet."""
@@ -71,6 +73,8 @@ class WasmSandbox:
         """See `Sandbox`."""
         limits = job.limits
         request = answer.request(job)
+        if limits.memory_bytes < answer.memory_floor(request):
+            return answer.no_memory(limits)
         order = {"fuel": limits.fuel, "memory_bytes": limits.memory_bytes, "wall_seconds": limits.wall_seconds}
         most = answer.answer_bytes(limits)
         reply = None
@@ -190,7 +194,7 @@ async def _spawn(module: str, cache_dir: Path) -> Process:
 
 
 async def _compile(cache_dir: Path, progress: Callable[[str], None]) -> None:
-    """In a process of its own, which gives its gigabyte of memory back and can be stopped."""
+    """In a process of its own, which gives its half gigabyte of memory back and can be stopped."""
     async with await _spawn("servers.tee.sandbox.component", cache_dir) as process:
         assert process.stdout is not None  # noqa: S101  asked for in `_spawn`
         rest = ""

@@ -35,23 +35,24 @@ class _Deadline:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._changed = threading.Condition()
-        self._seconds: float | None = None
+        self._order: list[float | None] = [None]  # a new object with each order, so that one can be told from the next
         threading.Thread(target=self._watch, daemon=True).start()
 
     def set(self, seconds: float | None) -> None:
-        """Start the clock, or stop it with None. A store made after this call is never hit by an earlier deadline."""
+        """Start the clock, or stop it with None. Once this returns, no earlier order moves the epoch."""
         with self._changed:
-            self._seconds = seconds
+            self._order = [seconds]
             self._changed.notify()
 
     def _watch(self) -> None:
         with self._changed:
             while True:
-                seconds, self._seconds = self._seconds, None
-                # Woken early means: stopped, or started anew. The lock is ours again on waking, so that moving the
-                # epoch happens before `set` returns, or not at all.
-                if not self._changed.wait(seconds) and seconds is not None:
+                order = self._order
+                woken = self._changed.wait(order[0])
+                # A timed-out wait may get the lock back after the next order was given.
+                if not woken and self._order is order:
                     self._engine.increment_epoch()
+                    self._order = [None]
 
 
 class Runner:
@@ -133,8 +134,6 @@ def _lock_down() -> None:
 
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):  # no memory image, no file, written by accident
         resource.setrlimit(limit, (0, 0))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _die_with_parent() -> None:
@@ -142,7 +141,9 @@ def _die_with_parent() -> None:
     if sys.platform != "linux":
         return  # end of standard input, seen between two jobs, has to do
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # of this thread and those it starts: so before any
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it went before the call
         os._exit(0)
 

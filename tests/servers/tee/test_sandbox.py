@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from servers.tee.sandbox import Job, Limits, Outcome
+from servers.tee.sandbox import Job, Limits, Outcome, answer
 from servers.tee.sandbox.wasm import WasmSandbox
 
 pytestmark = pytest.mark.anyio
@@ -228,7 +228,15 @@ def test_limits_are_checked() -> None:
         Limits(depth=121)
 
 
-ENVELOPE = {"status": "ok", "value": 1, "error": None, "stdout": "", "stderr": "", "files": {}, "truncated": False}
+ENVELOPE: dict[str, Any] = {
+    "status": "ok",
+    "value": 1,
+    "error": None,
+    "stdout": "",
+    "stderr": "",
+    "files": {},
+    "truncated": False,
+}
 FORGED = [
     "",
     "null",
@@ -252,30 +260,51 @@ FORGED = [
 ]
 
 
+SMALL = Limits(result_bytes=500, output_bytes=500, files_bytes=500, depth=3)
+
+
 @pytest.mark.parametrize("text", FORGED)
-async def test_a_forged_answer_only_spoils_its_own_result(sandbox: WasmSandbox, text: str) -> None:
-    """The program replaces what writes the answer; its words still meet every limit outside."""
-    limits = Limits(result_bytes=500, output_bytes=500, files_bytes=500, depth=3)
-    replaced = await sandbox.run(Job(_take_over(text), limits=limits))
-    assert replaced.status == "output"
-    assert replaced.value is None
-    assert replaced.fuel_used > 100_000
-    assert await sandbox.run(Job("'after'")) == await sandbox.run(Job("'after'"))
+async def test_a_forged_answer_is_refused(text: str) -> None:
+    outcome = answer.outcome({"status": "ok", "detail": "", "fuel_used": 7}, text.encode(), SMALL)
+    assert (outcome.status, outcome.value, outcome.fuel_used) == ("output", None, 7)
+    assert outcome.error is not None
 
 
-def _take_over(text: str) -> str:
-    """A program whose answer is `text`, to the byte: it changes what the guest's entry ends with."""
-    return f"""
+FORGED_BY_A_PROGRAM: list[tuple[dict[str, Any], str, str]] = [
+    ({}, '"forged"', "ok"),  # its own result, which it may choose: the forgery works, so that the others mean something
+    ({"status": "error", "error": {"type": "T", "message": "m", "traceback": ""}}, "null", "error"),
+    ({"status": "fuel", "error": {"type": "T", "message": "m", "traceback": ""}}, "null", "output"),
+    ({"fuel_used": 0}, "1", "output"),
+    ({"stdout": "x" * 501}, "1", "output"),
+    ({"files": {"../x": ""}}, "1", "output"),
+    ({}, '1, "value": 2', "output"),
+    ({}, "NaN", "output"),
+    ({}, "[[[[]]]]", "output"),
+    ({}, '"' + "x" * 500 + '"', "output"),
+]
+
+
+@pytest.mark.parametrize(("members", "value", "status"), FORGED_BY_A_PROGRAM)
+async def test_a_program_can_forge_only_its_own_result(
+    sandbox: WasmSandbox, members: dict[str, Any], value: str, status: str
+) -> None:
+    head = json.dumps({key: member for key, member in (ENVELOPE | members).items() if key != "value"})
+    code = f"""
 import sys, types
-app = sys.modules["guest.app"]
-class Nothing:
-    def __getitem__(self, key): return self
-    def __format__(self, spec): return ""
-class Answer:
-    def __format__(self, spec): return {text!r}
-app.json = types.SimpleNamespace(dumps=lambda *a, **k: Nothing())
-app.to_json = lambda *a: Answer()
+class Head:
+    def __getitem__(self, key): return {head[:-1]!r}
+class Value:
+    def encode(self): return b""
+    def __format__(self, spec): return {value!r}
+sys.modules["guest.app"].json = types.SimpleNamespace(dumps=lambda *a, **k: Head())
+sys.modules["guest.value"].json = types.SimpleNamespace(dumps=lambda *a, **k: Value())
 """
+    before = await sandbox.run(Job("1"))
+    outcome = await sandbox.run(Job(code, limits=SMALL))
+    assert outcome.status == status
+    assert outcome.value == ("forged" if status == "ok" else None)
+    assert outcome.fuel_used > 100_000
+    assert await sandbox.run(Job("1")) == before
 
 
 async def test_tricks_change_only_their_own_result(sandbox: WasmSandbox) -> None:

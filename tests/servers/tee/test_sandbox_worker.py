@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import anyio
@@ -10,7 +11,10 @@ import pytest
 from servers.tee.sandbox import Job, Limits, SandboxError, wasm
 from servers.tee.sandbox.wasm import WasmSandbox
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="looks at processes through /proc"),
+]
 
 ENDLESS = Job("while True: pass", limits=Limits(fuel=10**15, wall_seconds=60))
 
@@ -22,7 +26,7 @@ def _children() -> set[int]:
 
 
 async def _new_worker(before: set[int]) -> int:
-    while not (found := _children() - before):
+    while not (found := _children() - before):  # noqa: ASYNC110  another process has no event for us
         await anyio.sleep(0.01)
     return found.pop()
 
@@ -74,7 +78,7 @@ async def test_a_worker_killed_between_calls_goes_unnoticed(component_cache: Pat
         await sandbox.prepare(lambda _: None)
         worker = await _new_worker(before)
         os.kill(worker, signal.SIGKILL)
-        while worker in _children():
+        while worker in _children():  # noqa: ASYNC110  the same
             await anyio.sleep(0.01)
         assert (await sandbox.run(Job("1"))).status == "ok"
 
@@ -123,6 +127,30 @@ async def test_a_worker_has_no_environment_and_no_file_of_ours(
             assert not [target for target in targets if str(tmp_path) in target]
             status = (process / "status").read_text("ascii")
             assert "NoNewPrivs:\t1" in status
+
+
+SUPERVISOR = """
+import anyio, sys
+from pathlib import Path
+from servers.tee.sandbox import Job, Limits
+from servers.tee.sandbox.wasm import WasmSandbox
+async def main():
+    async with WasmSandbox(Path(sys.argv[1])) as sandbox:
+        await sandbox.prepare(lambda _: None)
+        print(*[worker.process.pid for worker in sandbox._live], flush=True)
+        await sandbox.run(Job("while True: pass", limits=Limits(fuel=10**15, wall_seconds=600)))
+anyio.run(main)
+"""
+
+
+async def test_workers_do_not_outlive_a_killed_supervisor(component_cache: Path) -> None:
+    async with await anyio.open_process([sys.executable, "-c", SUPERVISOR, str(component_cache)]) as supervisor:
+        assert supervisor.stdout is not None
+        worker = Path("/proc") / (await supervisor.stdout.receive()).decode().strip()
+        supervisor.kill()
+    with anyio.fail_after(30):
+        while await anyio.Path(worker / "exe").exists():  # a zombie has none  # noqa: ASYNC110
+            await anyio.sleep(0.01)
 
 
 async def test_a_closed_sandbox_says_so(component_cache: Path) -> None:

@@ -34,7 +34,11 @@ def legacy(request: dict[str, Any]) -> None:
     match request["method"]:
         case "initialize":
             initialized.append(True)
-            info = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "l"}}
+            info: dict[str, Any] = {
+                "protocolVersion": "2025-06-18",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "l"},
+            }
             result(request, info | {"instructions": "old", "asked": params})
         case "notifications/initialized":
             pass
