@@ -22,7 +22,7 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
         yield f"{visible(where)} was added: {quoted(new)}"
     elif new is MISSING:
         yield f"{visible(where)} was removed; it was {quoted(old)}"
-    elif quoted(old) != quoted(new):
+    elif json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):  # True is 1 to ==, and not to a reader
         yield f"{visible(where)} was {quoted(old)} and is now {quoted(new)}"
 
 
