@@ -71,7 +71,9 @@ def sealed_request(
     covered = {name: value for name, value in params.items() if name != "_meta"}
     body = canonical({"params": covered, "paramsSalt": salt.hex(), "replyKey": b64encode(reply_key.public)})
     sealed = b64encode(seal(sealing_key, REQUEST, header.bytes(), body))
-    outside: wire.Json = {wire.NAMED_BY[header.method]: wire.SEALED_NAME}
+    outside: wire.Json = {}
+    if (name := wire.NAMED_BY.get(header.method)) is not None:
+        outside[name] = wire.SEALED_NAME
     if isinstance(meta := params.get("_meta"), dict):
         outside["_meta"] = meta
     return wire.with_meta(outside, wire.CALL, header.to_json() | {"sealed": sealed})

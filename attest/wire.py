@@ -20,7 +20,7 @@ VERIFICATION = "com.etmcp/verification"
 EVIDENCE_URI = "attest://evidence/"
 EVIDENCE_TEMPLATE = "attest://evidence/{nonce}"
 
-# The params member that names what is asked for, by method: these methods get receipts.
+# The params member that names what is asked for, by method: results of these are kept with their receipts.
 NAMED_BY = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 # What stands in that member of a sealed request, where the name itself is inside the ciphertext.
 SEALED_NAME = "sealed"

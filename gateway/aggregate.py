@@ -15,7 +15,7 @@ from attest import wire
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.hub import Hub
-from gateway.member import Listing, Member
+from gateway.member import Link, Listing, Member
 from gateway.names import advertise
 from gateway.upstream import Json, Sink, UpstreamError, UpstreamUnavailable
 from gateway.upstream.session import ClientFace
@@ -114,7 +114,8 @@ class Aggregate:
             member = self.members[alias]
         else:
             member = await self._owner(str(reference.get("uri")))
-        return await self._plain(member, "completion/complete", params, client)
+        link = await member.link()
+        return await link.caller.fetch(self._ask(member, link, "completion/complete", params, None, client))
 
     def _definitions(self, alias: str, what: str) -> dict[str, Json]:
         listing = self.members[alias].listing
@@ -149,16 +150,7 @@ class Aggregate:
         self, member: Member, method: str, params: Json, definition: str | None, client: Client
     ) -> Json:
         link = await member.link()
-        ask = Ask(
-            method=method,
-            params=wire.without_ours(params),
-            client=client.face,
-            client_nonce=client.nonce,
-            definition=definition,
-            previous=self._hub.records.round_before(member.alias, params),
-            sink=_numbers_only(client.sink) if link.caller.kind == "executor-attested" else client.sink,
-            deadline=anyio.current_time() + member.server.etmcp.timeout,
-        )
+        ask = self._ask(member, link, method, params, definition, client)
         try:
             answer = await link.caller.call(ask)
         except Withheld as e:
@@ -169,6 +161,20 @@ class Aggregate:
             raise
         await self._hub.records.keep(member.alias, ask, answer)
         return _finish(answer, member.alias)
+
+    def _ask(
+        self, member: Member, link: Link, method: str, params: Json, definition: str | None, client: Client
+    ) -> Ask:
+        return Ask(
+            method=method,
+            params=wire.without_ours(params),
+            client=client.face,
+            client_nonce=client.nonce,
+            definition=definition,
+            previous=self._hub.records.round_before(member.alias, params),
+            sink=_numbers_only(client.sink) if link.caller.kind == "executor-attested" else client.sink,
+            deadline=anyio.current_time() + member.server.etmcp.timeout,
+        )
 
     async def _evidence(self, alias: str, nonce: str, params: Json, client: Client) -> Json:
         if alias not in self.members:

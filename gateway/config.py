@@ -14,7 +14,7 @@ from attest.statement import Kind
 from gateway.errors import UserError
 
 HexKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+Alias = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,64}$")]
 
 
 class Settings(BaseModel):
@@ -87,13 +87,26 @@ def load(path: Path) -> Config:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(f'{path}: {where}: {first["msg"]}; see README.md, "Configuration"') from e
-    servers = {alias: server for alias, server in parsed.mcpServers.items() if not server.disabled}
+    servers = {alias: server for alias, server in parsed.mcpServers.items() if not server.disabled and not _us(server)}
     for alias, server in servers.items():
         if (server.command is None) == (server.url is None):
             raise UserError(f'{path}: mcpServers.{alias}: needs either "command" or "url"; add one and drop the other')
         if (server.etmcp.manifest is None) != (server.etmcp.publisher is None):
             raise UserError(f'{path}: mcpServers.{alias}.etmcp: "manifest" and "publisher" go together; give both')
-    return Config(servers, str(path))
+    return Config({alias: _found(server, path.parent) for alias, server in servers.items()}, str(path))
+
+
+def _found(server: Server, folder: Path) -> Server:
+    """With the manifest's path taken from where the configuration file is."""
+    if server.etmcp.manifest is None:
+        return server
+    settings = server.etmcp.model_copy(update={"manifest": folder / server.etmcp.manifest})
+    return server.model_copy(update={"etmcp": settings})
+
+
+def _us(server: Server) -> bool:
+    """A client's own file names this gateway too, once it is installed there: starting that would go round for ever."""
+    return server.command is not None and Path(server.command).name in ("etmcp", "etmcp.exe")
 
 
 def embedded(tee: Path, cache: Path) -> Config:

@@ -14,7 +14,7 @@ from attest.errors import AttestError
 from attest.manifest import Manifest, TrustedManifest
 from gateway.config import Server
 from gateway.errors import Withheld
-from gateway.exchange import Caller
+from gateway.exchange import Caller, listing
 from gateway.exchange.appraisal import Appraisal
 from gateway.exchange.attested import AttestedCaller
 from gateway.exchange.observed import ObservedCaller
@@ -131,11 +131,19 @@ class Member:
         return self.listing
 
     async def items(self, link: Link, method: str, member: str, deadline: float) -> list[Json]:
-        """The raw items of one kind; none where the server does not have that kind."""
+        """The raw items of one kind; none where the server does not have that kind.
+
+        Tools and prompts come unsigned: their pins, and the definition digest in each receipt, are what holds them.
+        """
         if member not in link.session.capabilities and member != "resourceTemplates":
             return []
+        pinned = member in ("tools", "prompts")
+
+        async def fetch(params: Json) -> Json:
+            return await link.caller.fetch(listing(method, params, deadline))
+
         try:
-            items = await link.session.list_all(method, member, deadline=deadline)
+            items = await link.session.list_all(method, member, deadline=deadline, fetch=None if pinned else fetch)
         except UpstreamRefused as e:
             if e.code == METHOD_NOT_FOUND:
                 return []

@@ -27,6 +27,7 @@ from servers.guard import Guard, Refused
 from servers.identity import Identity
 
 Context = ServerRequestContext[Any, Any]
+HANDSHAKES = ("initialize", "server/discover")
 LISTS = {"tools/call": ("tools/list", "tools"), "prompts/get": ("prompts/list", "prompts")}
 
 
@@ -72,13 +73,14 @@ class Attested:
         uri = (ctx.params or {}).get("uri")
         if ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(wire.EVIDENCE_URI):
             return self._evidence(uri)
-        if ctx.method in wire.NAMED_BY:
+        signed = wire.meta_of(dict(ctx.params or {}), wire.CALL) is not None and ctx.method not in HANDSHAKES
+        if ctx.method in wire.NAMED_BY or signed:
             return await self._exchange(ctx, call_next)
         result = await call_next(ctx)
         return self._extend(ctx, result) if isinstance(result, dict) else result
 
     def _extend(self, ctx: Context, result: wire.Json) -> wire.Json:
-        if ctx.method in ("initialize", "server/discover"):
+        if ctx.method in HANDSHAKES:
             return self._advertise(result)
         if ctx.method == "resources/templates/list":
             template = {"name": "evidence", "uriTemplate": wire.EVIDENCE_TEMPLATE, "mimeType": "application/json"}
@@ -142,7 +144,7 @@ class Attested:
     async def _run(self, ctx: Context, call_next: CallNext) -> wire.Json:
         try:
             result = await call_next(ctx)
-            answer: wire.Json = {"result": result if isinstance(result, dict) else {}}
+            answer: wire.Json = {"result": self._extend(ctx, result) if isinstance(result, dict) else {}}
             canonical(answer)
         except CanonicalError as e:
             return {"error": {"code": -32603, "message": f"the tool returned a value that is not JSON: {e.detail}"}}

@@ -8,6 +8,7 @@ from attest.receipt import Receipt
 from attest.statement import Kind
 from gateway.upstream import Json, Sink
 from gateway.upstream.session import ClientFace
+from gateway.upstream.wire import ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,12 @@ class Ask:
     previous: str | None
     sink: Sink
     deadline: float
+
+
+def listing(method: str, params: Json, deadline: float) -> Ask:
+    """The gateway asking for itself."""
+    face = ClientFace({}, {"name": "etmcp", "version": "1"})
+    return Ask(method, params, face, None, None, None, ignore, deadline)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +73,9 @@ class Caller(Protocol):
 
     async def call(self, ask: Ask) -> Answer:
         """Return the answer with its receipt, or raise `Withheld` or `UpstreamError`."""
+        ...
+
+    async def fetch(self, ask: Ask) -> Json:
+        """The raw `{"result": ...}` or `{"error": ...}` of a list or completion: checked where the server can sign it,
+        and not kept. Raises `Withheld` or `UpstreamError`."""
         ...

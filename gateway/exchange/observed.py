@@ -95,6 +95,12 @@ class ObservedCaller:
             observer=observer.public_key,
         )
 
+    async def fetch(self, ask: Ask) -> Json:
+        """See `Caller.fetch`."""
+        return await self._session.request(
+            ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
+        )
+
 
 def _body(reply: Json) -> tuple[Json, bytes, Any]:
     error = reply.get("error")

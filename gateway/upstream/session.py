@@ -6,7 +6,7 @@ capabilities, because what one client can do must not be promised for another; s
 elicits through it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -145,13 +145,21 @@ class Session:
             message: Json = {"method": method} | ({} if params is None else {"params": params})
             await self.transport.notify(message, headers={MCP_PROTOCOL_VERSION_HEADER: self.peer.protocol_version})
 
-    async def list_all(self, method: str, key: str, *, deadline: float, client: ClientFace | None = None) -> list[Any]:
-        """Return the raw items of every page of a list. Raises `UpstreamError` (`UpstreamRefused`: an error answer)."""
+    async def list_all(
+        self, method: str, key: str, *, deadline: float, fetch: Callable[[Json], Awaitable[Json]] | None = None
+    ) -> list[Any]:
+        """Return the raw items of every page of a list. Raises `UpstreamError` (`UpstreamRefused`: an error answer).
+
+        `fetch` gets the raw answer for the params of one page, in place of `request`.
+        """
         items: list[Any] = []
         seen: set[str] = set()
         params: Json = {}
         for _ in range(MAX_PAGES):
-            answer = await self.request(method, params, client=client or self._self, deadline=deadline)
+            if fetch is None:
+                answer = await self.request(method, params, client=self._self, deadline=deadline)
+            else:
+                answer = await fetch(params)
             result = self._result(answer, method)
             page: object = result.get(key)
             if not isinstance(page, list):

@@ -14,7 +14,7 @@ from attest.canonical import canonical
 from attest.encoding import length_prefixed, sha256_hex
 from servers.attested import report
 from servers.tee.engine import Engine
-from servers.tee.sandbox import Job, Outcome
+from servers.tee.sandbox import Job, Outcome, SandboxError
 
 DESCRIBE = Path(__file__).with_name("library") / "describe_data.py"
 
@@ -24,7 +24,7 @@ with arguments as global names. Standard library only. Files passed in are reada
 The same call gives the same result: time starts at the call's time and randomness comes from its arguments."""
 
 DESCRIBE_DATA = """Describe a CSV, TSV, JSON, JSON Lines, TOML or text document: columns, types, counts, ranges and
-frequent values. Works in a sandbox on the text alone and is exact, not estimated; limits that cut anything short are stated."""
+frequent values. Works in a sandbox on the text alone; exact, not estimated, and what a limit cut short is stated."""
 
 Code = Annotated[str, Field(description="Python source, at most 1 MiB", max_length=1 << 20)]
 Arguments = Annotated[dict[str, Any], Field(description="Keyword arguments of main(), or global names")]
@@ -55,23 +55,25 @@ class Functions:
         except binascii.Error:
             return _failed("binary_files: not base64; encode each file with padding")
         passed = {name: text.encode() for name, text in files.items()} | binaries
-        return _answer(await self._run("run_python", code, arguments, passed, ctx))
+        return await self._run("run_python", code, arguments, passed, ctx)
 
     async def describe_data(self, data: Data, ctx: Context[Any], format: Format = "auto") -> CallToolResult:  # noqa: A002
         """Run the library's function."""
-        outcome = await self._run("describe_data", self._describe, {"data": data, "format": format}, {}, ctx)
-        return _answer(outcome)
+        return await self._run("describe_data", self._describe, {"data": data, "format": format}, {}, ctx)
 
     async def _run(
         self, name: str, code: str, arguments: dict[str, Any], files: Mapping[str, bytes], ctx: Context[Any]
-    ) -> Outcome:
+    ) -> CallToolResult:
         encoded = {path: base64.b64encode(data).decode() for path, data in files.items()}
         inputs = canonical({"code": sha256_hex(code.encode()), "arguments": arguments, "files": encoded})
         seed = bytes.fromhex(sha256_hex(length_prefixed(b"etmcp/seed/v1", inputs)))
         clock_ms = self._clock() // 1000 * 1000
         limits = self._engine.policy.limits
         sandbox = await self._engine.ready(ctx.report_progress)
-        outcome = await sandbox.run(Job(code, arguments, files, seed, clock_ms, limits))
+        try:
+            outcome = await sandbox.run(Job(code, arguments, files, seed, clock_ms, limits))
+        except (ValueError, SandboxError) as e:  # not a job, or the sandbox itself failed; both name the cause
+            return _failed(str(e))
         document = self._engine.policy.document()
         report(
             environment={
@@ -81,9 +83,9 @@ class Functions:
                 "clock": clock_ms,
                 "limits": document["limits"],
             },
-            usage={"fuel": outcome.fuel_used, "status": outcome.status},
+            usage={"fuel": outcome.fuel_used if outcome.status != "deadline" else None, "status": outcome.status},
         )
-        return outcome
+        return _answer(outcome)
 
 
 def _answer(outcome: Outcome) -> CallToolResult:

@@ -1,4 +1,4 @@
-"""A lean upstream: Streamable HTTP with no SDK, so that what is measured is the gateway. `python -m tests.bench.lean PORT`"""
+"""A lean upstream: Streamable HTTP with no SDK, so that the gateway is what is measured. Takes a port."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ CACHE = {"ttlMs": 60_000, "cacheScope": "public"}
 
 def answer(method: str, params: dict[str, Any]) -> dict[str, Any]:
     """The result of one request."""
+    said: dict[str, Any]
     if method == "server/discover":
         said = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": INFO, **CACHE}
     elif method == "tools/list":

@@ -1,4 +1,4 @@
-"""Drives one MCP endpoint with `tools/call`: random text each time, N callers, latency and CPU of the processes named."""
+"""Drives one MCP endpoint with `tools/call`: random text each time, N callers; latency, and CPU by process."""
 
 import asyncio
 import json

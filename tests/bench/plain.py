@@ -22,7 +22,12 @@ class Plain(Aggregate):
     """Routes and carries; says nothing of what it carried."""
 
     async def _exchange(
-        self, member: Member, method: str, params: Json, definition: str | None, client: Client
+        self,
+        member: Member,
+        method: str,
+        params: Json,
+        definition: str | None,  # noqa: ARG002
+        client: Client,
     ) -> dict[str, Any]:
         return await self._plain(member, method, params, client)
 

@@ -1,7 +1,6 @@
 """The WebAssembly tier: programs run in worker processes, one call at a time in each, every call in a new instance."""
 
 import json
-import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -184,11 +183,9 @@ class _Worker:
 
 async def _spawn(module: str, cache_dir: Path) -> Process:
     """A Python of its own, isolated from the environment and the working directory of this one."""
-    # Windows does not start a process without SYSTEMROOT.
-    environment = {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
     command = [sys.executable, "-I", "-X", "utf8", "-m", module, str(cache_dir)]
     try:
-        return await anyio.open_process(command, env=environment, cwd=cache_dir)
+        return await anyio.open_process(command, env={}, cwd=cache_dir)
     except OSError as e:
         raise SandboxError(f"cannot start {sys.executable} for the sandbox: {e.strerror}") from e
 
