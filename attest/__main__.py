@@ -7,8 +7,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from attest import schemes
 from attest.errors import PolicyError
@@ -16,7 +17,9 @@ from attest.evidence import Endorsements
 from attest.trust import load_policy, load_trust
 from attest.verdict import Verdict, verify_bundle
 
+T = TypeVar("T")
 EXIT = {"verified": 0, "refused": 1, "untrusted": 3}
+MAX_FILE = 256 << 20
 HEADLINE = {
     "verified": "verified",
     "untrusted": "self-consistent, untrusted (bring --trust and --policy to decide)",
@@ -32,27 +35,40 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--trust", type=Path, metavar="FILE", help="the keys and roots you trust (JSON)")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
     options = parser.parse_args(argv)
-    try:
-        trust = load_trust(options.trust.read_bytes()) if options.trust else Endorsements({})
-        policy = load_policy(options.policy.read_bytes()) if options.policy else None
-        bundle = options.bundle.read_bytes()
-    except OSError as e:
-        _fail(f"{e.filename}: {e.strerror}; name a file that can be read")
-    except PolicyError as e:
-        _fail(f"{options.trust if 'trust' in e.detail else options.policy}: {e.detail}; see WIRE.md for the format")
+    trust = _read(options.trust, load_trust) if options.trust else Endorsements({})
+    policy = _read(options.policy, load_policy) if options.policy else None
+    bundle = _read(options.bundle, bytes)
     verdict = verify_bundle(
         bundle, schemes=schemes.ALL, endorsements=trust, policy=policy, now=time.time_ns() // 1_000_000
     )
-    print(json.dumps(verdict.to_json()) if options.json else _describe(verdict))
+    print(json.dumps(verdict.to_json()) if options.json else "\n".join(map(_shown, _describe(verdict))))
     sys.exit(EXIT[verdict.outcome])
 
 
+def _read(path: Path, load: Callable[[bytes], T]) -> T:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            _fail(f"{path}: larger than {MAX_FILE >> 20} MiB; name a bundle, policy or trust file")
+        return load(data)
+    except OSError as e:
+        _fail(f"{path}: {e.strerror}; name a file that can be read")
+    except PolicyError as e:
+        _fail(f"{path}: {e.detail}; see WIRE.md for the format")
+
+
 def _fail(message: str) -> NoReturn:
-    print(f"etmcp-verify: {message}", file=sys.stderr)
+    print(f"etmcp-verify: {_shown(message)}", file=sys.stderr)
     sys.exit(2)
 
 
-def _describe(verdict: Verdict) -> str:
+def _shown(line: str) -> str:
+    """Nothing that a file says may move the cursor, hide or reorder what we say, or fail to print."""
+    return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in line)
+
+
+def _describe(verdict: Verdict) -> list[str]:
     lines = [f"{HEADLINE[verdict.outcome]}"]
     said = verdict.statement
     if said is not None and verdict.outcome != "refused":
@@ -62,7 +78,7 @@ def _describe(verdict: Verdict) -> str:
     for number, step in enumerate(verdict.steps, 1):
         reason = f" [{step.code}] {step.detail}" if step.code else ""
         lines.append(f"  {number} {step.name:<10}{step.status}{reason}")
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any, cast
 from attest import wire
 from attest.canonical import canonical
 from attest.encoding import Fields, b64encode
-from attest.errors import SealError
+from attest.errors import CanonicalError, SealError
 from attest.seal import PUBLIC_SIZE, REPLY, REQUEST, SealingKey, seal
 
 MAX_SEALED = 64 << 20
@@ -108,6 +108,8 @@ def read_request(method: str, params: wire.Json, key: SealingKey, key_id: str) -
     real, salt = body.mapping("params"), body.hex("paramsSalt", 32)
     reply_key = body.base64("replyKey", maximum=PUBLIC_SIZE)
     body.done()
+    if len(reply_key) != PUBLIC_SIZE:
+        raise SealError("malformed", f"the reply key has {len(reply_key)} bytes, not {PUBLIC_SIZE}")
     meta = wire.without_ours(params).get("_meta")
     real = {name: value for name, value in real.items() if name != "_meta"}
     return Call(header, real | ({"_meta": meta} if meta else {}), salt, reply_key)
@@ -133,4 +135,8 @@ def _nullable(fields: Fields, name: str) -> str | None:
     value = fields.take(name)
     if value is not None and not (isinstance(value, str) and len(value) <= 256):
         raise SealError("malformed", f"{name} is neither null nor a short string")
+    try:
+        canonical(value)
+    except CanonicalError as e:
+        raise SealError("malformed", f"{name}: {e.detail}") from e
     return value

@@ -15,7 +15,8 @@ from attest.errors import CanonicalError
 
 MAX_DEPTH = 128
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+# A string, or what is left of the text where it does not end. Possessive: linear in the text, whatever it holds.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+\\?"?', re.DOTALL)
 # A number at the start or behind `:`, `,` or `[` that is a float; a string that looks so merely takes the slow path.
 _FLOAT = re.compile(r"(?:^|[:,\[])-?[0-9]+[.e]")
 _ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")

@@ -7,6 +7,7 @@
   x ReceiptError         the receipt is not for this exchange, key or time: withhold the result
   x ManifestError        the manifest is malformed or not signed by the expected publisher: ask the publisher
   x SealError            ciphertext that does not open: withhold the result
+  x LogError             a checkpoint, note or proof of the transparency log is malformed or does not hold: alert
 """
 
 
@@ -41,3 +42,7 @@ class ManifestError(AttestError):
 
 class SealError(AttestError):
     """A sealed request or reply does not open under this key and this call header."""
+
+
+class LogError(AttestError):
+    """A checkpoint, signed note or Merkle proof is malformed, forged or does not hold."""

@@ -5,7 +5,7 @@ every member. A definition without exactly one JSON meaning has no digest and ca
 """
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -93,8 +93,8 @@ class Manifest:
             kind,
             _pins(fields.mapping("tools")),
             _pins(fields.mapping("prompts")),
-            instructions if isinstance(instructions, str) else None,
-            frozenset(map(str, fields.list("attesters"))),
+            None if instructions is None else _hex32(instructions, "the instructions' digest"),
+            frozenset(_hex32(attester, "an attester") for attester in fields.list("attesters")),
         )
         fields.done()
         if manifest.encode() != payload:
@@ -114,10 +114,10 @@ class TrustedManifest:
     publisher: str
     envelope: Envelope
     _: KW_ONLY
-    token: object
+    token: InitVar[object]
 
-    def __post_init__(self) -> None:
-        if self.token is not _CHECKED:
+    def __post_init__(self, token: object) -> None:
+        if token is not _CHECKED:
             raise TypeError("a TrustedManifest comes from open_manifest only")
 
 
@@ -125,6 +125,10 @@ def open_manifest(envelope: Envelope, publisher: bytes) -> TrustedManifest:
     """Check the signature under the raw Ed25519 key of `publisher`; raises `ManifestError`."""
     payload = envelope.open(PAYLOAD_TYPE, publisher, key_id(publisher), ManifestError)
     return TrustedManifest(Manifest.decode(payload), publisher.hex(), envelope, token=_CHECKED)
+
+
+def _hex32(value: Any, what: str) -> str:
+    return Fields({"hex": value}, what, ManifestError).digest("hex")
 
 
 def _pins(value: Mapping[str, Any]) -> dict[str, Pin]:

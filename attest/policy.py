@@ -105,7 +105,10 @@ def load(value: Any) -> Policy:
             rule.take("notDebug")
         case {"measurement": _}:
             fields = Fields(rule.take("measurement"), "the measurement rule", PolicyError)
-            policy = Measurement(fields.text("register"), frozenset(map(str, fields.list("values"))))
+            values = fields.list("values")
+            if not all(isinstance(value, str) for value in values):
+                raise PolicyError("malformed", "the measurement rule needs strings as its values")
+            policy = Measurement(fields.text("register"), frozenset(cast(list[str], values)))
             fields.done()
         case _:
             raise PolicyError("malformed", "the policy needs allOf, anyOf, minAssurance, measurement or notDebug")

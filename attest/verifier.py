@@ -1,7 +1,7 @@
 """The RATS Verifier: appraises the Evidence for one pair of keys."""
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
 from attest.encoding import same
@@ -23,10 +23,10 @@ class AttestationResult:
     binding: Binding
     expires_at: int
     _: KW_ONLY
-    token: object
+    token: InitVar[object]
 
-    def __post_init__(self) -> None:
-        if self.token is not _CHECKED:
+    def __post_init__(self, token: object) -> None:
+        if token is not _CHECKED:
             raise TypeError("an AttestationResult comes from Verifier.appraise only")
 
     @property

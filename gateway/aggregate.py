@@ -12,6 +12,7 @@ from typing import Any, cast
 import anyio
 
 from attest import wire
+from attest.errors import AttestError
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.hub import Hub
@@ -43,6 +44,8 @@ class Aggregate:
 
     def __init__(self, members: Mapping[str, Member], hub: Hub) -> None:
         self.members, self._hub = members, hub
+        # Which member listed a URI or template last; filled by `collect` alone.
+        self._listed: dict[str, str] = {}
 
     async def survey(self) -> dict[str, str]:
         """Ask every member what it offers, all at once; return each one's state in a few words."""
@@ -52,12 +55,18 @@ class Aggregate:
                 try:
                     listing = await member.survey()
                 except (Withheld, UpstreamError) as e:
-                    return f"failed: {e}"
+                    return f"failed: {self.told(e)}"
                 return "ready" if listing.review.clean else "ready, with unapproved changes"
             return f"failed: no answer within {SURVEY_SECONDS} s"
 
         states = await asyncio.gather(*map(one, self.members.values()))
         return dict(zip(self.members, states, strict=True))
+
+    def told(self, error: Withheld | UpstreamError) -> str:
+        """A failure as a client may read it: in none of the server's own words where it must prove what it says."""
+        if isinstance(error, UpstreamError) and self.members[error.alias].must_prove:
+            return error.unquoted
+        return str(error)
 
     async def merged(self, method: str) -> Json:
         """`tools/list` or `prompts/list` of all members under advertised names."""
@@ -101,7 +110,9 @@ class Aggregate:
                 if key == "resourceTemplates" and item.get(identity) == wire.EVIDENCE_TEMPLATE:
                     template = f"{wire.EVIDENCE_URI}{alias}/{{nonce}}"
                     item = {**item, identity: template, "name": f"evidence of {alias}"}  # noqa: PLW2901
-                found.setdefault(str(item.get(identity)), item)
+                if str(item.get(identity)) not in found:
+                    found[str(item.get(identity))] = item
+                    self._listed[str(item.get(identity))] = alias
         return {key: list(found.values()), "_meta": {SERVERS: states}}
 
     async def complete(self, params: Json, client: Client) -> Json:
@@ -179,14 +190,20 @@ class Aggregate:
     async def _evidence(self, alias: str, nonce: str, params: Json, client: Client) -> Json:
         if alias not in self.members:
             raise Unknown(f"no server {alias[:64]!r} here; `etmcp doctor` lists them")
-        return await self._plain(
-            self.members[alias], "resources/read", {**params, "uri": wire.EVIDENCE_URI + nonce}, client
-        )
-
-    async def _plain(self, member: Member, method: str, params: Json, client: Client) -> Json:
-        link = await member.link()
-        deadline = anyio.current_time() + member.server.etmcp.timeout
-        return await link.session.request(method, wire.without_ours(params), client=client.face, deadline=deadline)
+        member = self.members[alias]
+        link, deadline = await member.link(), anyio.current_time() + member.server.etmcp.timeout
+        asked = {**wire.without_ours(params), "uri": wire.EVIDENCE_URI + nonce}
+        reply = await link.session.request("resources/read", asked, client=client.face, deadline=deadline)
+        match reply:
+            case {"result": {"contents": [{"text": str(text)}]}}:
+                try:
+                    wire.load_evidence(text)
+                except AttestError as e:
+                    raise Withheld(alias, "the evidence", e.code) from e
+            case _:
+                raise Withheld(alias, "the evidence", "unattested")
+        content = {"uri": params["uri"], "mimeType": "application/json", "text": text}
+        return {"result": {"contents": [content], "ttlMs": 0, "cacheScope": "private"}}
 
     async def _gather(self, method: str, key: str, states: dict[str, str]) -> dict[str, list[Json]]:
         async def one(member: Member) -> list[Json]:
@@ -195,7 +212,7 @@ class Aggregate:
                     link = await member.link()
                     items = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
                 except (Withheld, UpstreamError) as e:
-                    states[member.alias] = f"failed: {e}"
+                    states[member.alias] = f"failed: {self.told(e)}"
                     return []
                 states[member.alias] = "ready"
                 return items
@@ -205,15 +222,14 @@ class Aggregate:
         return dict(zip(self.members, await asyncio.gather(*map(one, self.members.values())), strict=True))
 
     async def _owner(self, uri: str) -> Member:
-        for method, key, identity in (
-            ("resources/list", "resources", "uri"),
-            ("resources/templates/list", "resourceTemplates", "uriTemplate"),
-        ):
-            for alias, items in (await self._gather(method, key, {})).items():
-                for item in items:
-                    listed = str(item.get(identity))
-                    if listed == uri or (key == "resourceTemplates" and _could_make(listed, uri)):
-                        return self.members[alias]
+        for attempt in range(2):
+            makers = [template for template in self._listed if _could_make(template, uri)]
+            for known in (uri, *sorted(makers, key=len, reverse=True)):
+                if known in self._listed:
+                    return self.members[self._listed[known]]
+            if attempt == 0:
+                await self.collect("resources/list", "resources")
+                await self.collect("resources/templates/list", "resourceTemplates")
         raise Unknown(f"no resource {uri[:200]!r} here; resources/list and resources/templates/list show what there is")
 
 
@@ -226,9 +242,17 @@ def _finish(answer: Answer, alias: str) -> Json:
     """The upstream's answer unchanged, with the receipt and our verdict beside it."""
     result = answer.body.get("result")
     if result is None:
-        return answer.body
+        return {"error": _unclaimed(answer.body["error"])}
     stamped = wire.with_meta(result, wire.RECEIPT, answer.receipt.to_json())
     return {"result": wire.with_meta(stamped, wire.VERIFICATION, answer.summary(alias))}
+
+
+def _unclaimed(error: Json) -> Json:
+    """The error without what its `data` says in our name: a verdict there is ours or nobody's."""
+    data = error.get("data")
+    if not isinstance(data, dict) or not any(name.startswith(wire.PREFIX) for name in cast(Json, data)):
+        return error
+    return {**error, "data": {name: v for name, v in cast(Json, data).items() if not name.startswith(wire.PREFIX)}}
 
 
 def _numbers_only(sink: Sink) -> Sink:

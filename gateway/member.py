@@ -42,6 +42,11 @@ class Link:
     caller: Caller
     published: TrustedManifest | None
 
+    @property
+    def ended(self) -> bool:
+        """Whether no request will succeed on it any more."""
+        return isinstance(self.transport, StdioTransport) and self.transport.ended.is_set()
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -79,14 +84,27 @@ class Member:
         error = task.exception()
         return None if error is None else str(error)
 
+    @property
+    def must_prove(self) -> bool:
+        """Whether nothing that it did not sign may come from it to a client."""
+        pinned = self.listing is not None and (
+            self.listing.offer.kind == "executor-attested" or self.listing.review.kind_lowered
+        )
+        return pinned or self.server.etmcp.require == "executor-attested"
+
     async def link(self) -> Link:
         """The connection; raises `Withheld` or `UpstreamError` where there is none to be had."""
         task = self._linking
         now = anyio.current_time()
-        if task is not None and task.done() and (task.cancelled() or task.exception()) and now >= self._failed_until:
-            task = None
+        if task is not None and task.done():
+            if task.cancelled() or task.exception():
+                task = task if now < self._failed_until else None
+            elif (link := task.result()).ended:
+                self.dropped(link)
+                task = None
         if task is None:
             task = self._linking = asyncio.create_task(self._connect(), name=f"connect {self.alias}")
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may have no waiter left
         return await asyncio.shield(task)
 
     def dropped(self, link: Link) -> None:

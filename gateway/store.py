@@ -55,7 +55,7 @@ class Store:
         self._writer.start()
 
     async def write(self, *statements: Statement) -> None:
-        """Execute SQL statements in one durable transaction."""
+        """Execute SQL statements in one durable transaction. Raises `UserError` where that cannot be done."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
@@ -67,7 +67,12 @@ class Store:
             loop.call_soon_threadsafe(settle, error)
 
         self._queue.put(_Batch(list(statements), done))
-        await future
+        try:
+            await future
+        except sqlite3.Error as e:
+            raise UserError(
+                f"{self._path}: {e}; nothing is passed on until it can be kept: free or mend the disk"
+            ) from e
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
         """All rows of one query."""

@@ -58,10 +58,13 @@ class SoftwareScheme:
             {name: body.take(name) for name in ("payloadType", "payload", "signatures")}, EvidenceError
         )
         body.done()
+        if canonical(envelope.to_json()) != evidence.body:
+            raise EvidenceError("malformed", "the software evidence is not in canonical form")
         fields = Fields.parse(envelope.payload, "software evidence", EvidenceError)
         attester = fields.hex("attester", 32)
         report_data = fields.hex("reportData", 64)
-        self_reported = {name: str(value)[:200] for name, value in fields.mapping("selfReported").items()}
+        reported = Fields(told := fields.mapping("selfReported"), "what the server reports of itself", EvidenceError)
+        self_reported = {name: reported.text(name, maximum=200) for name in told}
         issued_at, expires_at = fields.integer("issuedAt"), fields.integer("expiresAt")
         fields.done()
         envelope.open(MEDIA_TYPE, attester, key_id(attester), EvidenceError)

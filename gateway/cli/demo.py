@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import json
+import shlex
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attest import wire
 from attest.canonical import canonical
@@ -15,6 +16,7 @@ from gateway.cli.call import anonymous
 from gateway.cli.context import Commands, Context
 from gateway.cli.install import claude_desktop, snippet
 from gateway.cli.receipts import trust_document
+from gateway.differences import visible
 from gateway.errors import UserError
 from gateway.exchange.attested import AttestedCaller
 from gateway.runtime import Gateway
@@ -23,6 +25,14 @@ from gateway.upstream import Json
 TOOL = "describe_data"
 POLICY = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
 MAX_INPUT = 8 << 20
+DEFAULT = "uv.lock"
+MEANING = {
+    "software": '"software": this machine vouches for itself; no hardware proves it',
+    "hardware": '"hardware": the processor vouches for what runs on it',
+}
+COLUMNS = ("column", "type", "values", "missing", "distinct", "min", "max", "mean")
+WIDTHS = (20, 8, 7, 7, 8, 12, 12, 11)
+TABLES, ROWS = 2, 8
 
 
 def add(commands: Commands) -> None:
@@ -39,117 +49,153 @@ class Steps:
     def __init__(self, *, quiet: bool) -> None:
         self.done: list[dict[str, Any]] = []
         self.timings: dict[str, float] = {}
-        self._quiet, self._last = quiet, time.perf_counter()
+        self._quiet = quiet
 
-    def say(self, line: str) -> None:
-        """A line that belongs to no step."""
+    def say(self, *lines: str) -> None:
+        """Lines that belong to no step."""
         if not self._quiet:
-            print(line, flush=True)
+            print(*lines, sep="\n", flush=True)
 
-    def step(self, name: str, text: str) -> None:
-        """One of the five steps is done."""
-        now = time.perf_counter()
-        self.timings[name] = round((now - self._last) * 1000, 1)
-        self._last = now
+    def step(self, name: str, text: str, *more: str, seconds: float) -> None:
+        """One of the five steps is done; the lines of `more` go below it."""
+        self.timings[name] = round(seconds * 1000, 1)
         self.done.append({"step": len(self.done) + 1, "name": name, "text": text})
-        self.say(f"{len(self.done)}  {text}  ({self.timings[name]:.0f} ms)")
+        line = f"{len(self.done)}. {text:<88} {self.timings[name]:>5.0f} ms"
+        self.say(line, *(f"   {line}" for line in more))
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of the call: the tool's own result, our verdict, and the software attester keys behind it."""
+
+    result: Json
+    verdict: dict[str, Any]
+    software: frozenset[str]
 
 
 async def run(options: argparse.Namespace, context: Context) -> int:
     """Exit code 0 only where the independent check says verified."""
-    path: Path = options.file or Path("uv.lock")
+    begun = time.perf_counter()
+    path = _input(options.file)
     text = _read(path)
     steps = Steps(quiet=options.json)
+    steps.say("ETMCP: one call to a tool, and the proof of what it returned.", "")
+    size = f"{len(text.encode()):,} bytes"
+    read = time.perf_counter() - begun
+    steps.step("client", f"A client calls {TOOL} on {_cut(path.name, 40)} ({size}).", seconds=read)
     async with context.running() as gateway:
-        result, verdict, software = await _call(gateway, context, path, text, steps)
-        receipt_id = str(verdict["receiptId"])
-        bundle, trust, policy = _write(context, gateway, receipt_id, software)
-    checked = await _verify(context, bundle, trust, policy, steps)
+        called = await _call(gateway, context, text, steps)
+        receipt_id = str(called.verdict["receiptId"])
+        files = _write(context, gateway, receipt_id, called.software)
+    value: Json = called.result["structuredContent"]["value"]
+    steps.say("", f"What {TOOL} found in {_cut(path.name, 40)}:", "", *_findings(value), "")
+    checked = await _verify(context, files, steps)
     told = {
         "steps": steps.done,
         "verdict": checked["outcome"],
-        "kind": verdict["kind"],
+        "kind": called.verdict["kind"],
         "assurance": checked.get("assurance", "none"),
-        "result": result.get("structuredContent"),
+        "result": called.result["structuredContent"],
         "receipt_id": receipt_id,
-        "bundle": str(bundle),
-        "trust": str(trust),
-        "policy": str(policy),
+        **{name: str(file) for name, file in files.items()},
         "timings_ms": steps.timings,
     }
     if options.json:
         print(json.dumps(told))
     else:
         entry = json.dumps({"mcpServers": {"etmcp": snippet(context)}}, indent=2)
-        print("\nTo use it from Claude Desktop, run `etmcp install claude-desktop`, or put this into\n")
-        print(f"{claude_desktop(context)}\n{entry}")
+        print("\nTo use it from Claude Desktop, run `etmcp install claude-desktop`, or put this into")
+        print(f"{claude_desktop(context)}:\n\n{entry}")
     return 0 if checked["outcome"] == "verified" else 1
 
 
-async def _call(
-    gateway: Gateway, context: Context, path: Path, text: str, steps: Steps
-) -> tuple[Json, dict[str, Any], frozenset[str]]:
-    aggregate = gateway.aggregate
-    params: Json = {"name": TOOL, "arguments": {"data": text}, "_meta": {"progressToken": 1}}
-    steps.step("client", f"a call arrives from a client: describe {path.name}, {len(text.encode())} bytes")
+async def _call(gateway: Gateway, context: Context, text: str, steps: Steps) -> Called:
+    aggregate, clock = gateway.aggregate, time.perf_counter
+    started = clock()
+    await asyncio.gather(*(member.link() for member in aggregate.members.values()), return_exceptions=True)
+    linked = clock()
     await aggregate.merged("tools/list")
     owners = [alias for alias, member in aggregate.members.items() if _offers(member.listing)]
     if len(owners) != 1:
         states = "; ".join(filter(None, (member.failure for member in aggregate.members.values())))
         raise UserError(f"demo: no one server offers {TOOL}; run it without --config. {states}".strip())
     member = aggregate.members[owners[0]]
-    steps.step("choose", f"the tool {TOOL} of server {member.alias} is chosen, out of {_count(gateway)} tools")
+    chosen = f"The gateway chooses server {_cut(member.alias, 24)}: of {_count(gateway)} tools it offers this one."
+    steps.step("choose", chosen, seconds=clock() - linked)
     link = await member.link()
-    caller = link.caller
-    if not isinstance(caller, AttestedCaller):
+    if not isinstance(link.caller, AttestedCaller):
         raise UserError(f"demo: {member.alias} offers no evidence; run it without --config")
-    appraised = await caller.appraised()
+    appraised = await link.caller.appraised()
     claims, pinned = appraised.claims, gateway.pins.in_force(member.alias, link.published)
-    signer = pinned.publisher[:16] if pinned else "nobody"
+    tools = "tools match what this gateway pinned when it first saw them"
+    if link.published is not None and pinned is not None:
+        tools = f"tools match the manifest of publisher {pinned.publisher[:12]}"
     steps.step(
         "verify",
-        f"the manifest signed by {signer} matches; {claims.scheme} evidence appraised, key {appraised.key_id[:16]}",
+        f"It has started the server and verified it: {claims.assurance} evidence, key {appraised.key_id[:12]}.",
+        MEANING.get(claims.assurance, ""),
+        tools,
+        seconds=linked - started,
     )
-    reply = await aggregate.named("tools/call", params, _progress(context, steps.say))
+    params: Json = {"name": TOOL, "arguments": {"data": text}, "_meta": {"progressToken": 1}}
+    sent = clock()
+    reply = await aggregate.named("tools/call", params, _waiting(context, steps))
+    took = clock() - sent
     result: Json = reply.get("result", {})
     verdict = wire.meta_of(result, wire.VERIFICATION)
     if verdict is None or "receiptId" not in verdict or result.get("isError"):
         raise UserError(f"demo: {_first_text(result)}")
-    statement = gateway.records.statement(str(verdict["receiptId"]))
-    environment, usage = statement.environment, statement.usage
+    receipt = str(verdict["receiptId"])
+    said = gateway.records.statement(receipt)
+    ran = min((said.finished_at - said.received_at) / 1000, took)
     steps.step(
         "execute",
-        f"executed in a fresh {environment['tier']} sandbox, {usage['fuel']} fuel, arguments and result sealed",
+        f"The server runs it in a fresh {said.environment['tier']} sandbox; arguments and result travel sealed.",
+        f"{said.usage['fuel']:,} units of fuel used (about one per instruction)",
+        seconds=ran,
     )
     steps.step(
         "return",
-        f"receipt {verdict['receiptId'][:16]} verified ({verdict['kind']}, {verdict['assurance']}), stored, returned",
+        f"The gateway verifies the signed receipt {receipt[:12]}, keeps it, and returns the result.",
+        f"{verdict['kind']}, assurance {verdict['assurance']}",
+        seconds=took - ran,
     )
-    steps.say("\n" + _headline(result) + "\n")
-    return result, verdict, frozenset({claims.anchor})
+    return Called(result, verdict, frozenset({claims.anchor}))
 
 
-def _write(context: Context, gateway: Gateway, receipt_id: str, software: frozenset[str]) -> tuple[Path, Path, Path]:
+def _write(context: Context, gateway: Gateway, receipt_id: str, software: frozenset[str]) -> dict[str, Path]:
     """Bundle, trust and policy as files. The trust file is ours to write: a stranger brings his own."""
     folder = context.home.root / "demo"
-    bundle, trust, policy = (folder / name for name in ("bundle.json", "trust.json", "policy.json"))
+    files = {name: folder / f"{name}.json" for name in ("bundle", "trust", "policy")}
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        bundle.write_bytes(gateway.records.bundle(receipt_id).encode())
-        trust.write_bytes(trust_document(gateway, software))
-        policy.write_bytes(canonical(POLICY))
+        files["bundle"].write_bytes(gateway.records.bundle(receipt_id).encode())
+        files["trust"].write_bytes(trust_document(gateway, software))
+        files["policy"].write_bytes(canonical(POLICY))
     except OSError as e:
         raise UserError(f"{e.filename}: {e.strerror}; free the place or set ETMCP_HOME") from e
-    return bundle, trust, policy
+    return files
 
 
-async def _verify(context: Context, bundle: Path, trust: Path, policy: Path, steps: Steps) -> dict[str, Any]:
+async def _verify(context: Context, files: dict[str, Path], steps: Steps) -> dict[str, Any]:
     """Run `etmcp-verify` as a process of its own, which shares nothing with us but the three files."""
-    arguments = (str(bundle), "--policy", str(policy), "--trust", str(trust))
-    steps.say(f"$ etmcp-verify {' '.join(arguments)}")
-    program = str(context.scripts / "etmcp-verify")
-    process = await asyncio.create_subprocess_exec(program, *arguments, "--json", stdout=asyncio.subprocess.PIPE)
+    program, paths = str(context.scripts / "etmcp-verify"), {name: str(path) for name, path in files.items()}
+    steps.say(
+        "Anyone can check that offline, in a process of its own that knows only these three files",
+        "(the demo wrote the last two for you; a stranger brings their own):",
+        "",
+        f"$ etmcp-verify {shlex.quote(paths['bundle'])} \\",
+        f"    --policy {shlex.quote(paths['policy'])} \\",
+        f"    --trust {shlex.quote(paths['trust'])}",
+    )
+    arguments = (paths["bundle"], "--policy", paths["policy"], "--trust", paths["trust"], "--json")
+    try:
+        process = await asyncio.create_subprocess_exec(program, *arguments, stdout=asyncio.subprocess.PIPE)
+    except OSError as e:
+        raise UserError(f"{program}: {e.strerror}; install etmcp again") from e
     output, _ = await process.communicate()
+    if process.returncode not in (0, 1, 3):
+        raise UserError(f"{program}: ended with exit code {process.returncode}; run the command above by hand")
     verdict: dict[str, Any] = json.loads(output)
     for step in verdict["steps"]:
         steps.say(f"   {step['step']} {step['name']:<10} {step['status']} {step['code']}".rstrip())
@@ -157,9 +203,20 @@ async def _verify(context: Context, bundle: Path, trust: Path, policy: Path, ste
     return verdict
 
 
+def _input(named: Path | None) -> Path:
+    """The file named; else the lock file here, or that of the source tree that we run from."""
+    if named is not None:
+        return named
+    for path in (Path(DEFAULT), Path(__file__).parents[2] / DEFAULT):
+        if path.is_file():
+            return path
+    raise UserError(f"demo: there is no {DEFAULT} here to describe; name a text file of yours with --file")
+
+
 def _read(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_INPUT + 1)
     except OSError as e:
         raise UserError(f"{path}: {e.strerror}; name a file with --file") from e
     if len(data) > MAX_INPUT:
@@ -178,12 +235,14 @@ def _count(gateway: Gateway) -> int:
     return sum(len(member.listing.offer.tools) for member in gateway.aggregate.members.values() if member.listing)
 
 
-def _progress(context: Context, say: Callable[[str], None]) -> Client:
-    client = anonymous(context)
+def _waiting(context: Context, steps: Steps) -> Client:
+    """A client that says once why nothing seems to happen."""
+    client, said = anonymous(context), list[Json]()
 
     async def told(message: Json) -> None:
-        params = message.get("params", {})
-        say(f"   preparing the sandbox, once on this machine: {params.get('progress')} s")
+        if not said:
+            steps.say("   preparing the sandbox; the first time on a machine that takes some seconds ...")
+        said.append(message)
 
     return Client(client.face, client.nonce, told)
 
@@ -192,13 +251,59 @@ def _first_text(result: Json) -> str:
     return next((str(item["text"]) for item in result.get("content", []) if "text" in item), "the call failed")
 
 
-def _headline(result: Json) -> str:
-    """A few lines of what was found: tables by their columns, anything else by its outline."""
-    value: Json = result["structuredContent"]["value"]
-    lines = [f"   {value['format']}, {value['lines']} lines, {value['bytes']} bytes"]
-    for table in [value, *value.get("tables", [])]:
-        for column in table.get("columns", [])[:6]:
-            seen = {key: column[key] for key in ("count", "distinct", "min", "max", "mean") if key in column}
-            figures = ", ".join(f"{key} {figure}" for key, figure in seen.items())
-            lines.append(f"   {column['name']:<24} {column['type']:<9} {figures}"[:110])
-    return "\n".join(lines)
+def _findings(value: Json) -> list[str]:
+    """A few lines of what was found: the largest tables by their columns, anything else by its outline."""
+    lines = [f"   {value['format']}, {value['lines']:,} lines" + (", truncated" if value["truncated"] else "")]
+    tables = [value] if "columns" in value else cast(list[Json], value.get("tables", []))
+    chosen = sorted(tables, key=lambda table: -int(table["rows"]) * len(table["columns"]))[:TABLES]
+    for table in sorted(chosen, key=tables.index):
+        place = f"{_cut(str(table['path']), 60)}: " if "path" in table else ""
+        lines += ["", f"   {place}{table['rows']:,} rows, {len(table['columns'])} columns", *_table(table["columns"])]
+    paths: list[Json] = value.get("paths", [])
+    if paths and not chosen:
+        lines += ["", *_table([{**found, "name": found["path"]} for found in paths])]
+    if "words" in value:
+        frequent = ", ".join(
+            f"{_cut(str(word['value']), 20)} ({word['count']:,})" for word in value["frequent_words"][:4]
+        )
+        lines.append(
+            f"   {value['words']:,} words, {value['distinct_words']:,} distinct; most frequent: {frequent or 'none'}"
+        )
+    if len(tables) > len(chosen) or (paths and chosen):
+        lines += ["", f"   and {len(tables) - len(chosen)} more tables, {len(paths)} more values: see --json"]
+    return lines
+
+
+def _table(columns: list[Json]) -> list[str]:
+    rows = [_row(column) for column in columns[:ROWS]]
+    lines = ["   "] * (len(rows) + 1)
+    for name, *cells in zip(COLUMNS, *rows, strict=True):
+        if any(cells):
+            width, left = max(map(len, (name, *cells))), name in ("column", "type")
+            aligned = [cell.ljust(width) if left else cell.rjust(width) for cell in (name, *cells)]
+            lines = [f"{line}{cell}  " for line, cell in zip(lines, aligned, strict=True)]
+    lines = [line.rstrip() for line in lines]
+    return lines + ([f"   and {len(columns) - ROWS} more"] if len(columns) > ROWS else [])
+
+
+def _row(column: Json) -> tuple[str, ...]:
+    nested = column["type"] in ("object", "array")
+    figures = [column["count"], column["missing"], "" if nested else column["distinct"]]
+    days = 10 if column["type"] in ("date", "datetime") else None  # of a moment its date is enough
+    figures += [str(column[name])[:days] if days and name in column else column.get(name, "") for name in COLUMNS[5:]]
+    return tuple(map(_cell, [column["name"], column["type"], *figures], WIDTHS))
+
+
+def _cell(value: Any, width: int) -> str:
+    """A figure as a person reads it: thousands set off, no more digits than matter."""
+    if not isinstance(value, int | float):
+        return _cut(str(value), width)
+    if isinstance(value, float) and 0.001 <= abs(value) < 1000:
+        return f"{value:.4g}"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
+    return text if len(text) <= width and (value == 0 or abs(value) >= 0.001) else f"{value:.3g}"
+
+
+def _cut(text: str, width: int) -> str:
+    shown = visible(text)
+    return shown if len(shown) <= width else shown[: width - 1] + "…"

@@ -47,6 +47,11 @@ class Appraisal:
                 self._current = held = await self._fresh()
             return held
 
+    def abandon(self, held: Appraised) -> None:
+        """Begin a new stream with the next call: in this one no later number can fit any more."""
+        if self._current is held:
+            self._current = None
+
     async def _fresh(self) -> Appraised:
         nonce = secrets.token_bytes(32)
         params: Json = {"uri": wire.EVIDENCE_URI + nonce.hex()}

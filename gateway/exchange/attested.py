@@ -35,12 +35,15 @@ class AttestedCaller:
         return (await self._appraisal.current()).result
 
     async def call(self, ask: Ask) -> Answer:
-        """See `Caller.call`. A replica that lacks the key refuses before it executes, so that call is made again."""
-        held = await self._appraisal.current()
-        answer = await self._attempt(ask, held)
+        """See `Caller.call`. A replica that lacks the key refuses before it executes, so that call is made again.
+
+        Under the same nonce: that refusal is unsigned, and where it was a lie, the executor knows the nonce.
+        """
+        held, nonce = await self._appraisal.current(), secrets.token_hex(32)
+        answer = await self._attempt(ask, held, nonce)
         if answer is None:
             held = await self._appraisal.current(not_key=held.result.key_id)
-            answer = await self._attempt(ask, held)
+            answer = await self._attempt(ask, held, nonce)
         if answer is None:
             raise self._withheld(ask, "unknown-key")
         return answer
@@ -52,12 +55,12 @@ class AttestedCaller:
     def _withheld(self, ask: Ask, code: str) -> Withheld:
         return Withheld(self._alias, f"the answer to {ask.method}", code)
 
-    async def _attempt(self, ask: Ask, held: Appraised) -> Answer | None:
+    async def _attempt(self, ask: Ask, held: Appraised, nonce: str) -> Answer | None:
         """One call under one key; None where the server does not hold the key."""
         header = CallHeader(
             method=ask.method,
             key_id=held.result.key_id,
-            nonce=secrets.token_hex(32),
+            nonce=nonce,
             stream=held.stream,
             issued_at=self._clock(),
             client_nonce=ask.client_nonce,
@@ -82,6 +85,8 @@ class AttestedCaller:
         except CanonicalError as e:
             raise self._withheld(ask, "ambiguous") from e
         except AttestError as e:
+            if e.code == "sequence":
+                self._appraisal.abandon(held)
             raise self._withheld(ask, e.code) from e
 
     def _check(

@@ -16,7 +16,7 @@ from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Kind, Statement
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
-from gateway.upstream import Json
+from gateway.upstream import Json, UpstreamGarbled
 from gateway.upstream.session import Session
 
 
@@ -56,7 +56,7 @@ class ObservedCaller:
             ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
         )
         try:
-            body, preimage, outcome = _body(reply)
+            body, preimage, outcome = self._body(reply, ask.method)
             params = wire.covered_params(ask.params)
         except CanonicalError as e:
             raise Withheld(self._alias, f"the answer to {ask.method}", "ambiguous") from e
@@ -101,11 +101,13 @@ class ObservedCaller:
             ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
         )
 
-
-def _body(reply: Json) -> tuple[Json, bytes, Any]:
-    error = reply.get("error")
-    if isinstance(error, dict):
-        return {"error": cast(Json, error)}, canonical(error), "error"
-    result = reply.get("result")
-    bare = wire.without_ours(cast(Json, result) if isinstance(result, dict) else {})
-    return {"result": bare}, canonical(bare), wire.outcome_of(bare)
+    def _body(self, reply: Json, method: str) -> tuple[Json, bytes, Any]:
+        match reply.get("result"), reply.get("error"):
+            case dict(result), None:
+                bare = wire.without_ours(cast(Json, result))
+                return {"result": bare}, canonical(bare), wire.outcome_of(bare)
+            case None, dict(error):
+                return {"error": cast(Json, error)}, canonical(error), "error"
+            case _:  # an empty result would stand for an answer that was never given
+                what = f"answered {method} with neither a result nor an error"
+                raise UpstreamGarbled(self._alias, what, "fix or replace the server")

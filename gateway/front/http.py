@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from attest.canonical import parse
@@ -72,6 +72,19 @@ class Bearer:
         return await self._app(scope, receive, send)
 
 
+class Events:
+    """The event stream of HTTP+SSE. A class, so that `Route` takes it as an ASGI app; a `Mount` would move `/messages/`
+    below itself."""
+
+    def __init__(self, server: Server[Any], sse: SseServerTransport) -> None:
+        self._server, self._sse = server, sse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        async with self._sse.connect_sse(scope, receive, send) as (read, write):
+            await self._server.run(read, write, self._server.create_initialization_options())
+
+
 def application(server: Server[Any], *, hosts: list[str], token: str | None) -> ASGIApp:
     """The ASGI app. `hosts` are the names under which clients may reach it, with port, as in a Host header."""
     security = TransportSecuritySettings(
@@ -82,10 +95,6 @@ def application(server: Server[Any], *, hosts: list[str], token: str | None) -> 
     streamable = server.streamable_http_app(transport_security=security, max_request_body_size=MAX_MESSAGE)
     sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_MESSAGE)
 
-    async def events(scope: Scope, receive: Receive, send: Send) -> None:
-        async with sse.connect_sse(scope, receive, send) as (read, write):
-            await server.run(read, write, server.create_initialization_options())
-
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         async with server.session_manager.run():
@@ -93,7 +102,7 @@ def application(server: Server[Any], *, hosts: list[str], token: str | None) -> 
 
     routes = [
         *streamable.routes,
-        Mount("/sse", app=events),
+        Route("/sse", endpoint=Events(server, sse), methods=["GET"]),
         Mount("/messages/", app=sse.handle_post_message),
     ]
     app: ASGIApp = Strict(Starlette(routes=routes, lifespan=lifespan))

@@ -70,7 +70,7 @@ class Relay:
         if (error := reply.get("error")) is not None:
             raise MCPError(error.get("code", INTERNAL_ERROR), error.get("message", ""), error.get("data"))
         result = cast(Json, reply["result"])
-        return {"resultType": "complete", **result} if modern else result
+        return _completed(ctx.method, result) if modern else result
 
     async def _guarded(self, handler: Handler, method: str, params: Json, client: Client) -> Json:
         """A failure as the client should see it: a tool error that the model can read, or a JSON-RPC error."""
@@ -85,9 +85,10 @@ class Relay:
                 return {"result": {"content": content, "isError": True, "_meta": {wire.VERIFICATION: verdict}}}
             return {"error": {"code": INTERNAL_ERROR, "message": str(e), "data": {wire.VERIFICATION: verdict}}}
         except (UpstreamError, UserError) as e:
+            text = f"etmcp: {self._aggregate.told(e) if isinstance(e, UpstreamError) else e}"
             if method == "tools/call":
-                return {"result": {"content": [{"type": "text", "text": f"etmcp: {e}"}], "isError": True}}
-            return {"error": {"code": INTERNAL_ERROR, "message": f"etmcp: {e}"}}
+                return {"result": {"content": [{"type": "text", "text": text}], "isError": True}}
+            return {"error": {"code": INTERNAL_ERROR, "message": text}}
 
     async def _list(self, method: str) -> Json:
         return {"result": {**await self._aggregate.merged(method), "ttlMs": 0, "cacheScope": "private"}}
@@ -109,6 +110,12 @@ def _introduce(result: Json, *, modern: bool) -> Json:
     if modern:
         said["supportedVersions"] = [*MODERN_PROTOCOL_VERSIONS, *reversed(HANDSHAKE_PROTOCOL_VERSIONS)]
     return said
+
+
+def _completed(method: str, result: Json) -> Json:
+    """With the members that the modern era requires and a legacy upstream does not send."""
+    uncached: Json = {"ttlMs": 0, "cacheScope": "private"} if method == "resources/read" else {}
+    return {"resultType": "complete", **uncached, **result}
 
 
 def _client(ctx: Context, params: Json, *, modern: bool) -> Client:

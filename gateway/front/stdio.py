@@ -5,7 +5,9 @@ probe with `server/discover` and then `initialize`. So each era gets a loop of i
 shape. Lines are read strictly: JSON with two meanings is refused by name, never guessed at.
 """
 
+import asyncio
 import os
+import stat
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -26,16 +28,20 @@ Lane = ObjectSendStream[SessionMessage | Exception]
 
 
 class Wire:
-    """The pipe itself: one line a message, written whole."""
+    """The pipe itself: one line a message, written whole. Neither direction blocks the event loop or its end."""
 
-    def __init__(self, stdin: BinaryIO, stdout: BinaryIO) -> None:
-        self._in, self._out = stdin, stdout
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, stdout: BinaryIO) -> None:
+        self._reader, self._writer, self._out = reader, writer, stdout
         self._lock = anyio.Lock()
 
     async def lines(self) -> AsyncGenerator[bytes]:
         """Lines until the client hangs up. A line over the limit ends the connection: its rest cannot be told."""
-        while line := await anyio.to_thread.run_sync(self._in.readline, MAX_MESSAGE, abandon_on_cancel=True):
-            if not line.endswith(b"\n") and len(line) >= MAX_MESSAGE:
+        while True:
+            try:
+                line = await self._reader.readline()
+            except ValueError:  # longer than the reader's limit
+                return
+            if not line:
                 return
             if line.strip():
                 yield line
@@ -44,11 +50,12 @@ class Wire:
         """Write one message."""
         line = canonical({"jsonrpc": "2.0", **message}) + b"\n"
         async with self._lock:
-            await anyio.to_thread.run_sync(self._put, line)
-
-    def _put(self, line: bytes) -> None:
-        self._out.write(line)
-        self._out.flush()
+            if self._writer is None:
+                self._out.write(line)
+                self._out.flush()
+            else:
+                self._writer.write(line)
+                await self._writer.drain()
 
 
 @asynccontextmanager
@@ -60,10 +67,37 @@ async def claimed() -> AsyncGenerator[Wire]:
     os.close(nothing)
     os.dup2(2, 1)
     sys.stdout.flush()
+    reader, writer = await _reader(stdin), await _writer(stdout)
     try:
-        yield Wire(stdin, stdout)
+        yield Wire(reader, writer, stdout)
     finally:
-        os.dup2(stdout.fileno(), 1)
+        if writer is not None:
+            writer.close()
+
+
+async def _reader(stdin: BinaryIO) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=MAX_MESSAGE)
+    if _waits(stdin):
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stdin)
+    else:
+        reader.feed_data(stdin.read())
+        reader.feed_eof()
+    return reader
+
+
+async def _writer(stdout: BinaryIO) -> asyncio.StreamWriter | None:
+    """None for a file, which is written directly."""
+    if not _waits(stdout):
+        return None
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, stdout)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+def _waits(file: BinaryIO) -> bool:
+    """Whether it is a pipe, socket or terminal; a file or /dev/null never blocks, and cannot be polled."""
+    mode = os.fstat(file.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(file.fileno())
 
 
 async def serve_stdio(server: Server[Any], wire: Wire) -> None:

@@ -26,11 +26,15 @@ MAX_MESSAGE = 32 * 1024 * 1024
 
 
 class UpstreamError(Exception):
-    """One upstream failed. The message is a single printable line and holds no secret of the configuration."""
+    """One upstream failed. The message is a single printable line and holds no secret of the configuration.
 
-    def __init__(self, alias: str, what: str, advice: str) -> None:
-        super().__init__(printable(f"{alias}: {what}; {advice}", 1000))
-        self.alias = alias
+    `said` is what the server wrote itself. `unquoted` is the message without it, for a client to whom nothing may come
+    that the server has not signed.
+    """
+
+    def __init__(self, alias: str, what: str, advice: str, *, said: str = "") -> None:
+        super().__init__(printable(f"{alias}: {what}{said}; {advice}", 1000))
+        self.alias, self.unquoted = alias, printable(f"{alias}: {what}; {advice}", 1000)
 
 
 class UpstreamUnavailable(UpstreamError):
@@ -52,8 +56,8 @@ class UpstreamGarbled(UpstreamError):
 class UpstreamRefused(UpstreamError):
     """The server answered, and the answer is no. `code` is its JSON-RPC error code or HTTP status."""
 
-    def __init__(self, alias: str, what: str, advice: str, code: int) -> None:
-        super().__init__(alias, what, advice)
+    def __init__(self, alias: str, what: str, advice: str, code: int, *, said: str = "") -> None:
+        super().__init__(alias, what, advice, said=said)
         self.code = code
 
 

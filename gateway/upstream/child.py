@@ -66,20 +66,18 @@ class Child:
         return last_line(bytes(self._stderr))
 
     async def obituary(self) -> str:
-        """Say how the server ended, with its last words. Waits a moment for both to arrive."""
+        """Say how the server ended. Waits a moment for that, and for its last words, which `said` returns."""
         with anyio.move_on_after(self._grace):
             await self.exited.wait()
         with anyio.move_on_after(0.2):
             await asyncio.wait([self._saying])
         match self.exit_code:
             case None:
-                what = "closed its output"
+                return "closed its output"
             case code if code < 0:
-                what = f"was killed by signal {-code}"
+                return f"was killed by signal {-code}"
             case code:
-                what = f"exited with code {code}"
-        said = self.said()
-        return f"{what}, last saying “{said}”" if said else what
+                return f"exited with code {code}"
 
     async def started(self, name: str, cwd: str) -> None:
         """Wait until the server runs. Raises `UpstreamUnavailable`, one line, if it cannot."""

@@ -211,9 +211,9 @@ class HttpTransport:
             if len(body) > self._max:
                 raise self._too_large()
         if response.content_type != PLAIN:
-            kind = printable(response.content_type, 40)
-            what = f"answered {request.method} with HTTP {response.status} and {kind}, not JSON"
-            raise UpstreamGarbled(self._alias, what, 'check "url" in the configuration')
+            what, advice = f"answered {request.method} with HTTP {response.status}", 'check "url" in the configuration'
+            said = f" and {printable(response.content_type, 40)}, not JSON"
+            raise UpstreamGarbled(self._alias, what, advice, said=said)
         try:
             message = self._message(bytes(body))
         except UpstreamGarbled:
@@ -248,8 +248,9 @@ class HttpTransport:
         status = response.status
         if 300 <= status < 400:
             host = printable(_host(response.headers.get("location", "")), 100)
-            what = f"redirects (HTTP {status}) to {host or 'nowhere'}, and redirects are not followed"
-            raise UpstreamGarbled(self._alias, what, 'put the final address as "url" in the configuration')
+            said = f" to {host or 'nowhere'}, and redirects are not followed"
+            advice = 'put the final address as "url" in the configuration'
+            raise UpstreamGarbled(self._alias, f"redirects (HTTP {status})", advice, said=said)
         if status in (401, 403):
             advice = 'check its credentials ("headers" in the configuration)'
             raise UpstreamRefused(self._alias, f"does not let us in (HTTP {status})", advice, status)

@@ -229,8 +229,9 @@ class Session:
             return peer
         version = result.get("protocolVersion")
         if version not in HANDSHAKE_PROTOCOL_VERSIONS:
-            what = f"wants protocol version {printable(str(version), 40)}, which is unknown here"
-            raise UpstreamRefused(self.alias, what, "update the gateway or the server", UNSUPPORTED_PROTOCOL_VERSION)
+            what, said = "wants a protocol version that is unknown here", f": {printable(str(version), 40)}"
+            advice = "update the gateway or the server"
+            raise UpstreamRefused(self.alias, what, advice, UNSUPPORTED_PROTOCOL_VERSION, said=said)
         capabilities, instructions = _object(result, "capabilities"), _text(result, "instructions")
         await self.transport.notify(
             {"method": "notifications/initialized"}, headers={MCP_PROTOCOL_VERSION_HEADER: version}
@@ -251,8 +252,8 @@ class Session:
             raise UpstreamGarbled(self.alias, f"answered {method} with no object", "fix or replace the server")
         error = _object(answer, "error")
         code = error.get("code")
-        what = f"refused {method}: {printable(str(error.get('message')))} ({code})"
-        raise UpstreamRefused(self.alias, what, "see the server's documentation", code if isinstance(code, int) else 0)
+        said, advice = f": {printable(str(error.get('message')))} ({code})", "see the server's documentation"
+        raise UpstreamRefused(self.alias, f"refused {method}", advice, code if isinstance(code, int) else 0, said=said)
 
 
 def _enveloped(params: Json, version: str, client: ClientFace) -> Json:

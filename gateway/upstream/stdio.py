@@ -154,9 +154,10 @@ class StdioTransport:
                 raise self._failure() from error
 
     async def _bury(self) -> None:
-        how = await self.child.obituary()
+        how, words = await self.child.obituary(), self.child.said()
         advice = 'restart it; if it happens at once, check "command", "args" and "env" in the configuration'
-        self._end(partial(UpstreamUnavailable, self._alias, how, advice))
+        said = f", last saying “{words}”" if words else ""
+        self._end(partial(UpstreamUnavailable, self._alias, how, advice, said=said))
 
     def _end(self, failure: Failure) -> None:
         if self._failure is None:
@@ -186,8 +187,8 @@ class StdioTransport:
             self._end(partial(UpstreamUnavailable, self._alias, gone, "this is a fault of the gateway: restart it"))
         await self.child.stop()
 
-    def _refuse(self, what: str) -> None:
-        self._end(partial(UpstreamGarbled, self._alias, what, "it was stopped: fix or replace the server"))
+    def _refuse(self, what: str, said: str = "") -> None:
+        self._end(partial(UpstreamGarbled, self._alias, what, "it was stopped: fix or replace the server", said=said))
 
     def _take(self, line: bytes) -> None:
         if self._failure:
@@ -238,7 +239,7 @@ class StdioTransport:
         self._junk += 1
         self._last_junk = printable(line[:400].decode("utf-8", "replace"), 80).strip() or self._last_junk
         if self._junk > MAX_JUNK:
-            self._refuse(f"prints to its standard output what is not MCP (such as “{self._last_junk}”)")
+            self._refuse("prints to its standard output what is not MCP", f" (such as “{self._last_junk}”)")
 
     def _ambiguous(self, line: bytes, error: CanonicalError) -> None:
         what = f"sent ambiguous JSON ({error.code}: {error.detail})"

@@ -49,8 +49,11 @@ def claimed_id(data: bytes) -> int | None:
     def members(pairs: list[tuple[str, Any]]) -> Json:
         return {k: v for k, v in pairs if k != "id" or sum(name == "id" for name, _ in pairs) == 1}
 
+    def integer(digits: str) -> int | None:
+        return int(digits) if len(digits) < 20 else None  # an id of ours is short, and a very long one cannot be read
+
     try:
-        message = json.loads(data.decode("utf-8"), object_pairs_hook=members)
+        message = json.loads(data.decode("utf-8"), object_pairs_hook=members, parse_int=integer)
     except (ValueError, RecursionError):
         return None
     return number(cast(Json, message).get("id")) if isinstance(message, dict) and "method" not in message else None

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import anyio
 
 from servers.tee.policy import ExecutionPolicy
-from servers.tee.sandbox import Sandbox
+from servers.tee.sandbox import Sandbox, SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
 
 Progress = Callable[[float, float | None], Awaitable[None]]
@@ -39,10 +39,16 @@ class Engine:
         """The sandbox, prepared; reports seconds gone while it is not. Raises `SandboxError`."""
         async with self._lock:
             if not self._ready:
+                failed = None
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._tick, progress)
-                    await self._sandbox.prepare(self._say)
+                    try:
+                        await self._sandbox.prepare(self._say)
+                    except SandboxError as e:  # out of a task group it would come wrapped
+                        failed = e
                     tasks.cancel_scope.cancel()
+                if failed is not None:
+                    raise failed
                 self._ready = True
         return self._sandbox
 

@@ -69,8 +69,8 @@ class Functions:
         seed = bytes.fromhex(sha256_hex(length_prefixed(b"etmcp/seed/v1", inputs)))
         clock_ms = self._clock() // 1000 * 1000
         limits = self._engine.policy.limits
-        sandbox = await self._engine.ready(ctx.report_progress)
         try:
+            sandbox = await self._engine.ready(ctx.report_progress)
             outcome = await sandbox.run(Job(code, arguments, files, seed, clock_ms, limits))
         except (ValueError, SandboxError) as e:  # not a job, or the sandbox itself failed; both name the cause
             return _failed(str(e))

@@ -146,7 +146,7 @@ class StdioClient:
 
 
 class HttpClient:
-    """Speaks to a running `etmcp serve` over one connection, Streamable HTTP."""
+    """Speaks Streamable HTTP to a running `etmcp serve`."""
 
     def __init__(self, port: int, era: Era = "modern") -> None:
         self.era: Era = era
@@ -184,9 +184,12 @@ class HttpClient:
 
     def _post(self, body: bytes, extra: Mapping[str, str]) -> tuple[bytes, Mapping[str, str], list[Json]]:
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
-        self._connection.request("POST", "/mcp", body, headers | dict(extra))
-        response = self._connection.getresponse()
-        raw = response.read()
+        try:
+            self._connection.request("POST", "/mcp", body, headers | dict(extra))
+            response = self._connection.getresponse()
+            raw = response.read()
+        finally:
+            self._connection.close()  # an idle one would be closed by the server while we write
         return raw, {name.lower(): value for name, value in response.getheaders()}, messages_in(raw)
 
 

@@ -200,7 +200,7 @@ def as_error(scene: Scene, response: Json) -> None:
 
 
 def instead(scene: Scene, response: Json) -> None:
-    del response["result"]
+    response.pop("result", None)
     data = {scene.plant: scene.plant, wire.VERIFICATION: {"verdict": "verified"}}
     response["error"] = {"code": -32000, "message": scene.plant, "data": data}
 
@@ -225,6 +225,10 @@ answer_change("result-added", lambda scene, response: response["result"].__setit
 answer_change("result-meta", lambda scene, response: meta(response).__setitem__("vendor/x", scene.plant))
 answer_change("result-state", lambda scene, response: response["result"].__setitem__("requestState", scene.plant))
 answer_change("result-type", lambda scene, response: response["result"].__setitem__("resultType", "input_required"))
+answer_change(
+    "question",
+    lambda scene, response: response["result"]["inputRequests"]["q"]["params"].__setitem__("message", scene.plant),
+)
 answer_change(
     "result-salt", lambda _, response: meta(response)[wire.RECEIPT].__setitem__("resultSalt", secrets.token_hex(32))
 )
@@ -424,12 +428,21 @@ def describe(scene: Scene, response: Json) -> None:
     next(tool for tool in response["result"]["tools"] if tool["name"] == "echo")["description"] = scene.plant
 
 
+def spoof_evidence(scene: Scene, response: Json) -> None:
+    result = response["result"]
+    result["_meta"] = {wire.VERIFICATION: {"verdict": "verified"}, "x": scene.plant}
+    result["contents"][0] |= {"uri": scene.plant, scene.plant: scene.plant}
+
+
 def list_error(scene: Scene, response: Json) -> None:
-    del response["result"]
+    response.pop("result", None)
     response["error"] = {"code": -32000, "message": scene.plant, "data": scene.plant}
 
 
 renaming("server-renamed", rename, "server/discover")
 renaming("extension-dropped", lambda _, r: r["result"]["capabilities"].pop("extensions"), "server/discover")
 renaming("definition-changed", describe, "tools/list")
+renaming("evidence-spoofed", spoof_evidence, "resources/read")
+renaming("evidence-error", list_error, "resources/read")
 renaming("list-error", list_error, "tools/list")
+renaming("discover-error", list_error, "*")

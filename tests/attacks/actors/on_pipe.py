@@ -27,7 +27,7 @@ class Pipe:
 
     async def forward(self, message: Json) -> Messages:
         """See `Scene.forward`."""
-        if "id" not in message:
+        if "id" not in message or "method" not in message:
             self._in.write(json.dumps(message).encode() + b"\n")
             return []
         future: asyncio.Future[Messages] = asyncio.get_running_loop().create_future()

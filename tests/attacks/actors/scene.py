@@ -61,7 +61,9 @@ class Scene:
 
     def as_answer(self, messages: Messages) -> Messages:
         """Somebody's answer, under the id of the intercepted request."""
-        return [copy.deepcopy(message) | ({"id": self.request["id"]} if "id" in message else {}) for message in messages]
+        return [
+            copy.deepcopy(message) | ({"id": self.request["id"]} if "id" in message else {}) for message in messages
+        ]
 
     async def binding(self, to: Forward) -> Binding:
         """The keys of a server, as its evidence tells anyone."""

@@ -1,0 +1,385 @@
+"""Writes the vectors beside this file: `.venv/bin/python -m tests.vectors.make`. The same bytes every time.
+
+With `--check` it writes nothing and says which files differ.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attest import trust
+from attest.bundle import Bundle
+from attest.call import CallHeader
+from attest.canonical import canonical, parse
+from attest.dsse import Envelope, pae
+from attest.encoding import length_prefixed, salted, sha256_hex
+from attest.evidence import key_id
+from attest.schemes.software import LIFETIME_MS, MEDIA_TYPE, SCHEME
+from attest.seal import REPLY, REQUEST
+from attest.statement import PAYLOAD_TYPE, Statement
+from attest.verdict import OBSERVER
+from tests.attest import made
+from tests.vectors.sealed import CIPHERTEXT
+
+HERE = Path(__file__).parent
+File = tuple[str, bytes]
+MINUTE = 60_000
+
+
+def main() -> None:
+    """Write, or compare."""
+    files = dict(every_file())
+    stale = {str(path.relative_to(HERE)) for path in HERE.rglob("*") if path.is_file()} - set(files)
+    stale = {name for name in stale if "/" in name and "__pycache__" not in name}
+    if "--check" in sys.argv[1:]:
+        changed = {name for name, data in files.items() if _now(name) != data}
+        sys.exit(f"differ: {sorted(changed | stale)}" if changed | stale else 0)
+    for name in stale:
+        (HERE / name).unlink()
+    for name, data in files.items():
+        (HERE / name).parent.mkdir(exist_ok=True)
+        (HERE / name).write_bytes(data)
+
+
+def _now(name: str) -> bytes | None:
+    path = HERE / name
+    return path.read_bytes() if path.exists() else None
+
+
+def every_file() -> Iterator[File]:
+    """Name and content of each vector."""
+    yield from canonical_files()
+    for name, value in (
+        ("dsse", dsse()),
+        ("keys", keys()),
+        ("digests", digests()),
+        ("seal", seal()),
+        ("statement", statement()),
+        ("receipt", made.receipt().to_json()),
+    ):
+        yield f"values/{name}.json", _pretty(value)
+    yield from bundle_files()
+    yield from policy_files()
+    yield from trust_files()
+    yield from manifest_files()
+
+
+def _pretty(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+GOOD = {
+    "literals": b' [ null , true,\tfalse,\r\n"" ] ',
+    "order-by-utf16": '{"\U0001f600": 1, "\ufb33": 2, "\u20ac": 3, "\\r": 4, "1": 5, "\u0080": 6}'.encode(),
+    "string-escapes": b'"\\u20ac$\\u000F\\u000aA\'\\u0042\\u0022\\u005c\\\\\\"\\/\\u007f"',
+    "surrogate-pair": b'"\\ud83d\\ude00"',
+    "floats": b"[333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001, -0.0, 1e21, 1e20, 5e-324]",
+    "whole-float": b"[1.0, 100e-2]",
+    "integers-beyond-a-double": b"[9007199254740993, -18446744073709551616, 1" + b"0" * 77 + b"]",
+    "negative-zero": b"-0",
+    "not-normalised": '["\u00e5", "a\u030a"]'.encode(),
+    "depth-128": b"[" * 128 + b"]" * 128,
+}
+BAD = {
+    "not-utf8-latin1": b'"\xe9"',
+    "not-utf8-overlong": b'"\xc0\x80"',
+    "not-utf8-surrogate": b'"\xed\xa0\x80"',
+    "not-json-empty": b"",
+    "not-json-bom": b"\xef\xbb\xbf{}",
+    "not-json-trailing-comma": b"[1,]",
+    "not-json-two-values": b"1 2",
+    "not-json-single-quotes": b"{'a':1}",
+    "not-json-leading-zero": b"[01]",
+    "not-json-control-character": b'"a\nb"',
+    "not-json-comment": b"[1/*one*/]",
+    "too-deep-129": b"[" * 129 + b"]" * 129,
+    "too-deep-objects": b'{"a":' * 129 + b"1" + b"}" * 129,
+    "duplicate-key": b'{"a":1,"a":1}',
+    "duplicate-key-by-escape": b'{"a":1,"\\u0061":2}',
+    "duplicate-key-inside": b'[{"b":{"a":1,"a":2}}]',
+    "not-a-number-nan": b"NaN",
+    "not-a-number-infinity": b"[-Infinity]",
+    "not-a-number-beyond-a-double": b"1e400",
+    "lone-surrogate-high": b'"\\ud800"',
+    "lone-surrogate-low": b'{"\\uDC00":1}',
+    "lone-surrogate-reversed": b'"\\ude00\\ud83d"',
+    "integer-too-long": b"1" * 4301,
+}
+
+
+def canonical_files() -> Iterator[File]:
+    """Text in, canonical bytes out; or the code that begins the name."""
+    for name, text in GOOD.items():
+        yield f"canonical/good-{name}.in", text
+        yield f"canonical/good-{name}.out", canonical(parse(text))
+    for name, text in BAD.items():
+        yield f"canonical/bad-{name}.in", text
+
+
+def dsse() -> Any:
+    """An envelope and the bytes that were signed."""
+    payload = b'{"hello":"w\xc3\xb6rld"}'
+    envelope = Envelope.sign("text/example", payload, made.signing_key("executor"), key_id(made.raw("executor")))
+    return {
+        "publicKey": made.raw("executor").hex(),
+        "payload": payload.hex(),
+        "signed": pae("text/example", payload).hex(),
+        "envelope": envelope.to_json(),
+    }
+
+
+def keys() -> Any:
+    """Key ids, and the binding with its report_data."""
+    return {
+        "signingOnly": {"signingKey": made.raw("observer").hex(), "keyId": key_id(made.raw("observer"))},
+        "binding": made.BINDING.to_json(),
+        "keyId": made.BINDING.key_id,
+        "reportData": made.BINDING.report_data().hex(),
+    }
+
+
+def digests() -> Any:
+    """Salted digests: of params, of a result, and of nothing."""
+    cases = ((made.PARAMS_SALT, made.PARAMS), (made.RESULT_SALT, made.RESULT), (bytes(32), b""))
+    return [
+        {"salt": salt.hex(), "preimage": preimage.decode(), "sha256": salted(salt, preimage)}
+        for salt, preimage in cases
+    ]
+
+
+def seal() -> Any:
+    """The HPKE `info` of both directions, and a ciphertext that opens under the private key given here."""
+    header = CallHeader(
+        "tools/call", made.BINDING.key_id, made.STATEMENT.nonce, made.STATEMENT.stream, made.NOW, "from the client"
+    )
+    digest = bytes.fromhex(sha256_hex(header.bytes()))
+    ml_kem, x25519 = made.sealing_seeds("executor")
+    return {
+        "header": header.bytes().decode(),
+        "requestInfo": length_prefixed(REQUEST, digest).hex(),
+        "replyInfo": length_prefixed(REPLY, digest).hex(),
+        "mlKemSeed": ml_kem.hex(),
+        "x25519Private": x25519.hex(),
+        "publicKey": made.sealing_public("executor").hex(),
+        "plaintext": "sealed for the executor",
+        "sealedRequest": CIPHERTEXT,
+    }
+
+
+def statement() -> Any:
+    """Both kinds as text, each with its receipt id."""
+    return [
+        {"payload": said.encode().decode(), "receiptId": sha256_hex(said.encode())}
+        for said in (made.STATEMENT, made.OBSERVED)
+    ]
+
+
+def _json(bundle: Bundle) -> Any:
+    return parse(bundle.encode())
+
+
+def _said(**changes: Any) -> Bundle:
+    """The executor signs a changed statement."""
+    return made.bundle(replace(made.STATEMENT, **changes))
+
+
+def _payload(payload: bytes, **how: str) -> Bundle:
+    """The executor signs these bytes."""
+    return made.bundle(receipt=replace(made.receipt(), envelope=made.sign(payload, **how)))
+
+
+def _evidence(**changes: Any) -> Bundle:
+    return made.bundle(speaker=(replace(made.evidence(), **changes), made.BINDING))
+
+
+def _attested(name: str = "attester", kind: str = MEDIA_TYPE, key: str | None = None, **changes: Any) -> Bundle:
+    """Evidence that says something else, signed all the same."""
+    said = {
+        "attester": made.raw("attester").hex(),
+        "reportData": made.BINDING.report_data().hex(),
+        "selfReported": {},
+        "issuedAt": made.ISSUED,
+        "expiresAt": made.ISSUED + LIFETIME_MS,
+    }
+    envelope = made.sign(canonical(said | changes), name=name, key=key or key_id(made.raw("attester")), kind=kind)
+    return _evidence(body=canonical(envelope.to_json()))
+
+
+def _flip(signature: bytes) -> bytes:
+    return bytes([signature[0] ^ 1]) + signature[1:]
+
+
+def _changed(payload: bytes, **members: Any) -> bytes:
+    """The statement with members of its predicate changed; those made `absent` taken away."""
+    value = parse(payload)
+    kept = {name: member for name, member in (value["predicate"] | members).items() if member != "absent"}
+    return canonical(value | {"predicate": kept})
+
+
+def bundles() -> Iterator[tuple[str, str, bytes | Bundle]]:
+    """Name, the step that fails (or none), and the file."""
+    good = made.bundle()
+    whole = _json(good)
+    said = made.STATEMENT.encode()
+    other = replace(made.BINDING, boot_id=b"\1" * 16)
+    envelope = good.receipt.envelope
+    yield "good-executor", "", good
+    yield "good-big-integer", "", _preimages({"name": "add", "arguments": {"a": 2**80}}, {"content": []})
+    yield "good-error", "", _preimages({"name": "add"}, {"code": -32602, "message": "no such thing"}, outcome="error")
+    yield "untrusted-root", "trust", made.bundle(speaker=(made.evidence(attester="stranger"), made.BINDING))
+    yield "untrusted-root-observer", "trust", made.observed_bundle(name="stranger")
+
+    yield "bad-malformed-empty", "bundle", b""
+    yield "bad-malformed-not-canonical", "bundle", json.dumps(whole, indent=1).encode()
+    yield "bad-malformed-final-newline", "bundle", good.encode() + b"\n"
+    yield "bad-malformed-unknown-member", "bundle", canonical(whole | {"trust": []})
+    yield "bad-malformed-no-member", "bundle", canonical({k: v for k, v in whole.items() if k != "observer"})
+    yield "bad-malformed-duplicate-key", "bundle", good.encode()[:-1] + b',"result":""}'
+    yield "bad-malformed-format", "bundle", canonical(whole | {"format": "https://etmcp.com/bundle/v2"})
+    yield "bad-malformed-both-speakers", "bundle", canonical(whole | {"observer": made.raw("observer").hex()})
+    yield "bad-malformed-no-speaker", "bundle", canonical(whole | {"evidence": None})
+    yield "bad-malformed-upper-case-hex", "bundle", canonical(whole | {"paramsSalt": whole["paramsSalt"].upper()})
+    yield "bad-malformed-base64-slack", "bundle", canonical(whole | {"result": "QR=="})
+    yield "bad-malformed-base64-not-ascii", "bundle", canonical(whole | {"params": "\u00e9\u00e9\u00e9\u00e9"})
+    two = whole["receipt"] | {"envelope": envelope.to_json() | {"signatures": envelope.to_json()["signatures"] * 2}}
+    yield "bad-malformed-two-signatures", "bundle", canonical(whole | {"receipt": two})
+    yield "bad-malformed-payload-type", "signature", _payload(said, kind="text/plain")
+    yield "bad-key-other", "signature", _payload(said, key=key_id(made.raw("executor")))
+    broken = replace(envelope, signature=_flip(envelope.signature))
+    yield "bad-signature-flipped", "signature", made.bundle(receipt=replace(good.receipt, envelope=broken))
+    yield "bad-signature-by-another", "signature", _payload(said, name="stranger")
+    yield "bad-malformed-statement-not-canonical", "statement", _payload(json.dumps(parse(said)).encode())
+    yield "bad-malformed-statement-member", "statement", _payload(_changed(said, assurance="hardware"))
+    yield "bad-malformed-statement-lacks", "statement", _payload(_changed(said, nonce="absent"))
+    yield "bad-malformed-statement-kind", "statement", _payload(_changed(said, kind="hardware-attested"))
+    yield "bad-malformed-manifest-as-receipt", "statement", _payload(made.MANIFEST.encode())
+    yield "bad-kind-executor-key-observes", "statement", made.bundle(made.OBSERVED)
+    yield "bad-kind-executor-launches", "statement", _said(launch={"url": "https://example.com/mcp"})
+    yield "bad-kind-observer-executes", "statement", made.observed_bundle(made.STATEMENT)
+    yield "bad-kind-observer-without-launch", "statement", made.observed_bundle(replace(made.OBSERVED, launch=None))
+    yield "bad-unsupported-media-type", "evidence", _evidence(media_type="application/eat-cwt")
+    yield "bad-malformed-evidence", "evidence", _evidence(body=b"{}")
+    yield "bad-malformed-evidence-spaces", "evidence", _evidence(body=made.evidence().body + b" ")
+    yield "bad-malformed-evidence-type", "evidence", _attested(kind=PAYLOAD_TYPE)
+    yield "bad-malformed-evidence-member", "evidence", _attested(measurement={"mrtd": "00"})
+    yield "bad-key-evidence", "evidence", _attested(key=made.BINDING.key_id)
+    yield "bad-signature-evidence", "evidence", _attested("stranger")
+    yield (
+        "bad-expired-evidence",
+        "evidence",
+        made.bundle(speaker=(made.evidence(issued_at=made.FINISHED - LIFETIME_MS - 1), made.BINDING)),
+    )
+    yield "bad-expired-evidence-lives-long", "evidence", _attested(expiresAt=made.ISSUED + LIFETIME_MS + 1)
+    yield (
+        "bad-not_yet_valid-evidence",
+        "evidence",
+        made.bundle(speaker=(made.evidence(issued_at=made.FINISHED + MINUTE + 1), made.BINDING)),
+    )
+    yield "bad-binding-other-boot", "evidence", made.bundle(speaker=(made.evidence(other), made.BINDING))
+    yield "bad-params-other", "params", made.bundle(params=canonical({"name": "add", "arguments": {"a": 3, "b": 40}}))
+    yield "bad-params-salt", "params", made.bundle(params_salt=bytes(32))
+    yield "bad-result-other", "result", made.bundle(result=canonical({"content": []}))
+    yield "bad-result-salt", "result", made.bundle(receipt=replace(good.receipt, result_salt=bytes(32)))
+    yield "bad-time-out-of-order", "time", _said(received_at=made.FINISHED + 1)
+    yield "bad-time-in-the-future", "time", _said(finished_at=made.NOW + MINUTE + 1)
+    yield "bad-expired-before-the-evidence", "time", _said(received_at=made.ISSUED - MINUTE - 1)
+    yield "bad-policy-observer", "policy", made.observed_bundle()
+
+
+def _preimages(params: Any, result: Any, **changes: Any) -> Bundle:
+    sent, got = canonical(params), canonical(result)
+    digests_ = {"params_digest": salted(made.PARAMS_SALT, sent), "result_digest": salted(made.RESULT_SALT, got)}
+    said: Statement = replace(made.STATEMENT, **digests_, **changes)
+    return made.bundle(said, params=sent, result=got)
+
+
+def bundle_files() -> Iterator[File]:
+    """Checked at `now` under `trust/good-vectors.json` and `policy/good-software.json`."""
+    steps: dict[str, str] = {}
+    for name, step, file in bundles():
+        steps[name] = step
+        yield f"bundles/{name}.json", file if isinstance(file, bytes) else file.encode()
+    yield "values/steps.json", _pretty({"now": made.NOW, "steps": steps})
+
+
+def policy_files() -> Iterator[File]:
+    """A bad one is always `malformed`."""
+    software = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
+    measured = {"measurement": {"register": "mrtd", "values": ["00ff"]}}
+    good = {
+        "software": software,
+        "any": {"anyOf": [measured, {"minAssurance": "none"}]},
+        "empty-refuses": {"allOf": []},
+    }
+    bad = {
+        "empty": {},
+        "array": [software],
+        "level": {"minAssurance": "silver"},
+        "not-debug-false": {"notDebug": False},
+        "not-debug-one": {"notDebug": 1},
+        "two-rules": {"notDebug": True, "minAssurance": "software"},
+        "inner": {"allOf": [{"minAssurance": "software"}, {}]},
+        "all-of-object": {"allOf": {"minAssurance": "software"}},
+        "measurement-number": {"measurement": {"register": "mrtd", "values": [1]}},
+        "measurement-member": {"measurement": {"register": "mrtd", "values": [], "also": 1}},
+    }
+    for name, value in good.items():
+        yield f"policy/good-{name}.json", canonical(value)
+    for name, value in bad.items():
+        yield f"policy/bad-malformed-{name}.json", canonical(value)
+    yield "policy/bad-malformed-duplicate-key.json", b'{"minAssurance":"hardware","minAssurance":"none"}'
+
+
+def trust_files() -> Iterator[File]:
+    """A bad one is always `malformed`."""
+    keys_ = {SCHEME: [made.raw("attester").hex()], OBSERVER: [made.raw("observer").hex()]}
+    good = {"vectors": keys_, "empty": {}}
+    bad: dict[str, Any] = {
+        "anchor-upper-case": {SCHEME: [made.raw("attester").hex().upper()]},
+        "anchor-short": {SCHEME: ["00"]},
+        "anchor-number": {SCHEME: [0]},
+        "anchors-not-an-array": {SCHEME: made.raw("attester").hex()},
+    }
+    for name, anchors in good.items():
+        yield f"trust/good-{name}.json", canonical({"format": trust.FORMAT, "anchors": anchors})
+    for name, anchors in bad.items():
+        yield f"trust/bad-malformed-{name}.json", canonical({"format": trust.FORMAT, "anchors": anchors})
+    yield "trust/bad-malformed-format.json", canonical({"format": "https://etmcp.com/trust/v2", "anchors": keys_})
+    yield "trust/bad-malformed-member.json", canonical({"format": trust.FORMAT, "anchors": {}, "all": True})
+    yield "trust/bad-malformed-not-json.json", b"software: all\n"
+
+
+def manifest_files() -> Iterator[File]:
+    """Envelopes to open under the publisher's key in `values/publisher.json`."""
+    text = made.MANIFEST.encode()
+    name = key_id(made.raw("publisher"))
+
+    def signed(payload: bytes, *, by: str = "publisher", key: str = name, kind: str = PAYLOAD_TYPE) -> bytes:
+        return canonical(made.sign(payload, name=by, key=key, kind=kind).to_json())
+
+    value = parse(text)
+    pins = value["predicate"]["tools"]
+    yield "values/publisher.json", _pretty({"publicKey": made.raw("publisher").hex(), "payload": text.decode()})
+    yield "manifests/good-calculator.json", signed(text)
+    yield (
+        "manifests/good-bare.json",
+        signed(replace(made.MANIFEST, tools={}, prompts={}, instructions=None, attesters=frozenset[str]()).encode()),
+    )
+    yield "manifests/bad-key-other.json", signed(text, by="stranger", key=key_id(made.raw("stranger")))
+    yield "manifests/bad-signature-by-another.json", signed(text, by="stranger")
+    yield "manifests/bad-malformed-receipt-as-manifest.json", signed(made.STATEMENT.encode())
+    yield "manifests/bad-malformed-payload-type.json", signed(text, kind=MEDIA_TYPE)
+    yield "manifests/bad-malformed-not-canonical.json", signed(json.dumps(value).encode())
+    yield "manifests/bad-malformed-member.json", signed(_changed(text, note="hi"))
+    yield "manifests/bad-malformed-kind.json", signed(_changed(text, kind="hardware"))
+    yield "manifests/bad-malformed-attester.json", signed(_changed(text, attesters=["me"]))
+    yield "manifests/bad-malformed-pin.json", signed(_changed(text, tools={"add": {"full": pins["add"]["full"]}}))
+    wrong = value | {"subject": [{"name": "calculator", "digest": {"sha256": "00" * 32}}]}
+    yield "manifests/bad-malformed-subject-digest.json", signed(canonical(wrong))
+
+
+if __name__ == "__main__":
+    main()
