@@ -3,7 +3,6 @@
 Exit codes: 0 verified; 1 refused; 2 the command or a file is wrong; 3 self-consistent, untrusted.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from attest import schemes
+from attest.arguments import Arguments
 from attest.errors import PolicyError
 from attest.evidence import Endorsements
 from attest.trust import load_policy, load_trust
@@ -29,7 +29,7 @@ HEADLINE = {
 
 def main(argv: list[str] | None = None) -> None:
     """The console script."""
-    parser = argparse.ArgumentParser(prog="etmcp-verify", description="Check a receipt bundle offline.")
+    parser = Arguments(prog="etmcp-verify", description="Check a receipt bundle offline.")
     parser.add_argument("bundle", type=Path, metavar="FILE", help="bundle written by `etmcp receipts export`")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="what you accept (JSON)")
     parser.add_argument("--trust", type=Path, metavar="FILE", help="the keys and roots you trust (JSON)")

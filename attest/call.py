@@ -99,6 +99,9 @@ def read_request(method: str, params: wire.Json, key: SealingKey, key_id: str) -
     if (sealed := fields.optional("sealed")) is None:
         salt = fields.hex("paramsSalt", 32)
         fields.done()
+        _one_meaning(
+            {name: value for name, value in params.items() if name != "_meta"}, "the params"
+        )  # a sealed body is parsed as strictly
         return Call(header, wire.without_ours(params), salt, None)
     fields.done()
     outer = Fields({"sealed": sealed}, "the call header", SealError)
@@ -135,8 +138,13 @@ def _nullable(fields: Fields, name: str) -> str | None:
     value = fields.take(name)
     if value is not None and not (isinstance(value, str) and len(value) <= 256):
         raise SealError("malformed", f"{name} is neither null nor a short string")
+    _one_meaning(value, name)
+    return value
+
+
+def _one_meaning(value: Any, what: str) -> None:
+    """Refuse before anything runs what could not be put into a receipt."""
     try:
         canonical(value)
     except CanonicalError as e:
-        raise SealError("malformed", f"{name}: {e.detail}") from e
-    return value
+        raise SealError("malformed", f"{what}: {e.detail}") from e

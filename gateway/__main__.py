@@ -10,9 +10,11 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from attest.arguments import Arguments
 from gateway.cli import approve, call, demo, doctor, install, manifest, receipts, serve, tools
 from gateway.cli.context import Context
 from gateway.config import Config, embedded, load
+from gateway.differences import visible
 from gateway.errors import UserError, Withheld
 from gateway.home import Home
 from gateway.upstream import UpstreamError
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         context = Context(_config(options), _home(options), clock, dict(os.environ), version("etmcp"), _directory())
         code = asyncio.run(options.run(options, context))
+        sys.stdout.flush()
     except UserError as e:
         code = _fail(str(e), 2)
     except (Withheld, UpstreamError) as e:
@@ -43,12 +46,17 @@ def main(argv: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 0
-    sys.stdout.flush()
+        _forget_output()
+    except OSError as e:
+        if e.filename is not None:
+            raise
+        code = _fail(f"standard output: {e.strerror}; free or mend the place that it goes to", 2)
+        _forget_output()
     sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="etmcp", description="One MCP endpoint whose results can be checked.")
+    parser = Arguments(prog="etmcp", description="One MCP endpoint whose results can be checked.")
     parser.add_argument("--config", type=Path, metavar="FILE", help="servers, in the mcpServers shape of any client")
     parser.add_argument("--home", type=Path, metavar="DIR", help="where keys, pins and receipts are kept")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -80,8 +88,13 @@ def _close_to_others() -> None:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"etmcp: {line}", file=sys.stderr)
+    print(f"etmcp: {visible(line)}", file=sys.stderr)
     return code
+
+
+def _forget_output() -> None:
+    """Nobody takes it: what is still buffered must not fail once more at the interpreter's exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError
-from gateway.errors import Withheld
+from gateway.errors import UserError, Withheld
 from gateway.exchange import Answer, Ask
 from gateway.hub import Hub
 from gateway.member import Link, Listing, Member
@@ -53,6 +53,10 @@ class Aggregate:
         async def one(member: Member) -> str:
             with anyio.move_on_after(SURVEY_SECONDS):
                 try:
+                    await member.link()
+                except (Withheld, UpstreamError, UserError) as e:  # the last: its manifest cannot be read
+                    return f"failed: {self.told(e)}"
+                try:
                     listing = await member.survey()
                 except (Withheld, UpstreamError) as e:
                     return f"failed: {self.told(e)}"
@@ -62,7 +66,7 @@ class Aggregate:
         states = await asyncio.gather(*map(one, self.members.values()))
         return dict(zip(self.members, states, strict=True))
 
-    def told(self, error: Withheld | UpstreamError) -> str:
+    def told(self, error: Withheld | UpstreamError | UserError) -> str:
         """A failure as a client may read it: in none of the server's own words where it must prove what it says."""
         if isinstance(error, UpstreamError) and self.members[error.alias].must_prove:
             return error.unquoted
@@ -126,7 +130,8 @@ class Aggregate:
         else:
             member = await self._owner(str(reference.get("uri")))
         link = await member.link()
-        return await link.caller.fetch(self._ask(member, link, "completion/complete", params, None, client))
+        reply = await link.caller.fetch(self._ask(member, link, "completion/complete", params, None, client))
+        return {"error": _unclaimed(reply["error"])} if "error" in reply else reply
 
     def _definitions(self, alias: str, what: str) -> dict[str, Json]:
         listing = self.members[alias].listing
@@ -211,7 +216,7 @@ class Aggregate:
                 try:
                     link = await member.link()
                     items = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
-                except (Withheld, UpstreamError) as e:
+                except (Withheld, UpstreamError, UserError) as e:
                     states[member.alias] = f"failed: {self.told(e)}"
                     return []
                 states[member.alias] = "ready"

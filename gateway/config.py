@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from attest.canonical import canonical
+from attest.canonical import canonical, parse
 from attest.encoding import sha256_hex
+from attest.errors import CanonicalError
 from attest.statement import Kind
 from gateway.errors import UserError
 
@@ -80,13 +81,17 @@ class Config:
 def load(path: Path) -> Config:
     """Read a configuration file; raises `UserError` with the place of the first mistake."""
     try:
-        parsed = _File.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
+        parsed = _File.model_validate_json(data)
+        parse(data)
     except OSError as e:
         raise UserError(f"{path}: {e.strerror}; name a configuration file with --config") from e
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise UserError(f'{path}: {where}: {first["msg"]}; see README.md, "Configuration"') from e
+    except CanonicalError as e:  # of two rules under one name, neither may be dropped unsaid
+        raise UserError(f"{path}: {e.detail}; correct it, so that it has one meaning") from e
     servers = {alias: server for alias, server in parsed.mcpServers.items() if not server.disabled and not _us(server)}
     for alias, server in servers.items():
         if (server.command is None) == (server.url is None):

@@ -47,8 +47,9 @@ class Store:
         try:
             self._reader = _connect(path)
             self._reader.executescript(SCHEMA)
+            self._connection = _connect(path)  # of the writer thread
         except sqlite3.Error as e:
-            raise UserError(f"{path}: {e}; move the file away to start a new store") from e
+            raise UserError(f"{path}: {e}; mend the disk, or move the file away to start a new store") from e
         # Batches on their way to the writer thread; None ends it.
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._run, name="store", daemon=True)
@@ -75,8 +76,11 @@ class Store:
             ) from e
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
-        """All rows of one query."""
-        return self._reader.execute(sql, parameters).fetchall()
+        """All rows of one query. Raises `UserError` where the file cannot be read."""
+        try:
+            return self._reader.execute(sql, parameters).fetchall()
+        except sqlite3.Error as e:
+            raise UserError(f"{self._path}: {e}; mend the disk, or move the file away to start a new store") from e
 
     def close(self) -> None:
         """Finish what is queued and close."""
@@ -85,7 +89,7 @@ class Store:
         self._reader.close()
 
     def _run(self) -> None:
-        connection = _connect(self._path)
+        connection = self._connection
         while (batch := self._queue.get()) is not None:
             batches, last = [batch], False
             while not self._queue.empty():
@@ -105,7 +109,7 @@ class Store:
                 for batch in batches:
                     for sql, parameters in batch.statements:
                         connection.execute(sql, parameters)
-        except sqlite3.Error as e:
+        except Exception as e:  # noqa: BLE001 - whatever it is, it must not end the thread that all writers wait for
             if len(batches) == 1:
                 return batches[0].done(e)
             for batch in batches:  # one bad statement must not fail its neighbours

@@ -13,7 +13,7 @@ from typing import Any
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.runner import modern_error_data
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_REQUEST
+from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND
 
 from attest import wire
 from attest.call import Call, read_request
@@ -28,6 +28,7 @@ from servers.identity import Identity
 
 Context = ServerRequestContext[Any, Any]
 HANDSHAKES = ("initialize", "server/discover")
+RESOURCES = {"resources/list": "resources", "resources/templates/list": "resourceTemplates"}
 LISTS = {"tools/call": ("tools/list", "tools"), "prompts/get": ("prompts/list", "prompts")}
 
 
@@ -43,8 +44,12 @@ _EXECUTION: ContextVar[Execution | None] = ContextVar("execution", default=None)
 
 
 def report(*, environment: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
-    """Called by a tool: put JSON members into the receipt of the call that is running. No effect outside one."""
+    """Called by a tool: put JSON members into the receipt of the call that is running. No effect outside one.
+
+    Raises `CanonicalError` for what is not JSON, so that the call fails and not its signature.
+    """
     if (execution := _EXECUTION.get()) is not None:
+        canonical([dict(environment), dict(usage)])
         execution.environment.update(environment)
         execution.usage.update(usage)
 
@@ -76,7 +81,17 @@ class Attested:
         signed = wire.meta_of(dict(ctx.params or {}), wire.CALL) is not None and ctx.method not in HANDSHAKES
         if ctx.method in wire.NAMED_BY or signed:
             return await self._exchange(ctx, call_next)
-        result = await call_next(ctx)
+        return await self._extended(ctx, call_next)
+
+    async def _extended(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        try:
+            result = await call_next(ctx)
+        except MCPError as e:
+            if ctx.method not in RESOURCES or e.error.code != METHOD_NOT_FOUND:
+                raise
+            # We advertise resources, so a server that has none of its own lists none.
+            empty: list[Any] = []
+            result = {RESOURCES[ctx.method]: empty, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
         return self._extend(ctx, result) if isinstance(result, dict) else result
 
     def _extend(self, ctx: Context, result: wire.Json) -> wire.Json:
@@ -114,7 +129,7 @@ class Attested:
             return await call_next(ctx)
         received_at = self._clock()
         try:
-            call = self._admit(ctx.method, params, received_at)
+            call, covered = self._admit(ctx.method, params, received_at)
         except Refused as e:
             raise _refusal(e) from e
         execution = Execution()
@@ -124,36 +139,51 @@ class Attested:
         finally:
             _EXECUTION.reset(token)
         definition = await self._definition(ctx, call, call_next)
-        signed = self._sign(call, answer, execution, definition, received_at)
+        signed = self._sign(call, covered, answer, execution, definition, received_at)
         if call.reply_key is not None:
             return call.seal_reply(signed)
         if (error := signed.get("error")) is not None:
             raise MCPError(error["code"], error["message"], error["data"])
         return signed["result"]
 
-    def _admit(self, method: str, params: wire.Json, now: int) -> Call:
+    def _admit(self, method: str, params: wire.Json, now: int) -> tuple[Call, bytes]:
+        """The call, and the params that its receipt will cover. What could not be signed is not executed."""
         try:
             call = read_request(method, params, self._identity.sealing_key, self._identity.key_id)
+            covered = wire.covered_params(call.params)
         except SealError as e:
             raise Refused(e.code, e.detail) from e
+        except CanonicalError as e:
+            raise Refused("malformed", e.detail) from e
         if self._require_sealed and call.reply_key is None:
             raise Refused("unsealed", "this server takes sealed calls only")
         self._guard.admit(call.header, now)
-        return call
+        return call, covered
 
     async def _run(self, ctx: Context, call_next: CallNext) -> wire.Json:
+        """The result or error; where that is not JSON, an error that says so."""
         try:
-            result = await call_next(ctx)
-            answer: wire.Json = {"result": self._extend(ctx, result) if isinstance(result, dict) else {}}
+            try:
+                result = await self._extended(ctx, call_next)
+                answer: wire.Json = {"result": result if isinstance(result, dict) else {}}
+            except Exception as e:  # noqa: BLE001 - the SDK's own mapping of anything a handler raises to its wire error
+                answer = {"error": modern_error_data(e).model_dump(mode="json", exclude_none=True)}
             canonical(answer)
-        except CanonicalError as e:
-            return {"error": {"code": -32603, "message": f"the tool returned a value that is not JSON: {e.detail}"}}
-        except Exception as e:  # noqa: BLE001 - the SDK's own mapping of anything a handler raises to its wire error
-            return {"error": modern_error_data(e).model_dump(mode="json", exclude_none=True)}
+        except (CanonicalError, ValueError) as e:  # the latter from the dump
+            detail = e.detail if isinstance(e, CanonicalError) else "text that is not Unicode"
+            return {
+                "error": {"code": INTERNAL_ERROR, "message": f"the tool returned a value that is not JSON: {detail}"}
+            }
         return answer
 
     def _sign(
-        self, call: Call, answer: wire.Json, execution: Execution, definition: str | None, received_at: int
+        self,
+        call: Call,
+        covered: bytes,
+        answer: wire.Json,
+        execution: Execution,
+        definition: str | None,
+        received_at: int,
     ) -> wire.Json:
         header, salt = call.header, secrets.token_bytes(32)
         error = answer.get("error")
@@ -164,7 +194,7 @@ class Attested:
             method=header.method,
             target=wire.target_of(header.method, call.params),
             definition=definition,
-            params_digest=salted(call.params_salt, wire.covered_params(call.params)),
+            params_digest=salted(call.params_salt, covered),
             result_digest=salted(salt, preimage),
             outcome="error" if error is not None else wire.outcome_of(answer["result"]),
             nonce=header.nonce,

@@ -144,7 +144,7 @@ async def _call(gateway: Gateway, context: Context, text: str, steps: Steps) -> 
     result: Json = reply.get("result", {})
     verdict = wire.meta_of(result, wire.VERIFICATION)
     if verdict is None or "receiptId" not in verdict or result.get("isError"):
-        raise UserError(f"demo: {_first_text(result)}")
+        raise UserError(f"demo: {_first_text(result)}; try another file with --file, or see `etmcp doctor`")
     receipt = str(verdict["receiptId"])
     said = gateway.records.statement(receipt)
     ran = min((said.finished_at - said.received_at) / 1000, took)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -38,12 +39,16 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         print(f"{path} would become:")
         print(after, end="")
         return 0
+    if after == before:
+        print(f"{path}: etmcp is there already; restart Claude Desktop")
+        return 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.with_name(path.name + ".before-etmcp").write_text(before, encoding="utf-8")
         draft = path.with_name(path.name + ".new")
         draft.write_text(after, encoding="utf-8")
+        if path.exists():  # its entries may hold secrets: neither copy is for more eyes than the original
+            shutil.copymode(path, draft)
+            shutil.copy2(path, path.with_name(path.name + ".before-etmcp"))
         draft.replace(path)
     except OSError as e:
         raise UserError(f"{path}: {e.strerror}; check its directory's permissions") from e

@@ -1,6 +1,8 @@
 """`etmcp manifest SERVER --key FILE`: a publisher signs what their server offers."""
 
 import argparse
+import json
+import re
 from pathlib import Path
 
 from attest.canonical import canonical
@@ -15,7 +17,9 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("manifest", help="for publishers: sign a manifest of a configured server")
     parser.add_argument("server", metavar="SERVER")
     parser.add_argument("--key", type=Path, required=True, metavar="FILE", help="publisher key; made if absent")
-    parser.add_argument("--attester", action="append", default=[], metavar="HEX", help="software attester key")
+    parser.add_argument(
+        "--attester", action="append", default=[], type=_key, metavar="HEX", help="software attester key"
+    )
     parser.add_argument("file", type=Path, metavar="FILE", help="where to write the manifest")
     parser.set_defaults(run=run)
 
@@ -32,5 +36,12 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         raise UserError(f"{e.filename}: {e.strerror}; name files that can be written") from e
     publisher = key.public_key().public_bytes_raw().hex()
     print(f"{options.file}: {len(listing.offer.tools)} tools, {listing.offer.kind}")
-    print(f'"etmcp": {{"manifest": "{options.file}", "publisher": "{publisher}"}}')
+    settings = {"manifest": str(options.file.absolute()), "publisher": publisher}
+    print(f'"etmcp": {json.dumps(settings)}')
     return 0
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a key of 64 lower-case hex digits")
+    return text

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from attest.arguments import positive
 from attest.canonical import canonical, parse
 from attest.schemes.software import SCHEME
 from attest.trust import FORMAT
@@ -23,7 +24,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("receipts", help="list, show or export receipts")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="the newest receipts")
-    listing.add_argument("--limit", type=int, default=20)
+    listing.add_argument("--limit", type=positive, default=20)
     listing.add_argument("--json", action="store_true")
     listing.set_defaults(run=show_list)
     show = actions.add_parser("show", help="what one receipt says")

@@ -3,6 +3,7 @@
 import argparse
 import gc
 
+from attest.arguments import port
 from gateway.cli.context import Commands, Context
 from gateway.front.http import serve_http
 from gateway.front.relay import serve
@@ -15,7 +16,7 @@ def add(commands: Commands) -> None:
     stdio.set_defaults(run=over_stdio)
     http = commands.add_parser("serve", help="serve HTTP clients: /mcp and /sse")
     http.add_argument("--host", default="127.0.0.1", help="beyond loopback, ETMCP_TOKEN must be set")
-    http.add_argument("--port", type=int, default=8400)
+    http.add_argument("--port", type=port, default=8400)
     http.set_defaults(run=over_http)
 
 

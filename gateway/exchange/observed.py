@@ -97,17 +97,18 @@ class ObservedCaller:
 
     async def fetch(self, ask: Ask) -> Json:
         """See `Caller.fetch`."""
-        return await self._session.request(
+        reply = await self._session.request(
             ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
         )
+        return self._body(reply, ask.method)[0]
 
     def _body(self, reply: Json, method: str) -> tuple[Json, bytes, Any]:
-        match reply.get("result"), reply.get("error"):
-            case dict(result), None:
-                bare = wire.without_ours(cast(Json, result))
-                return {"result": bare}, canonical(bare), wire.outcome_of(bare)
-            case None, dict(error):
-                return {"error": cast(Json, error)}, canonical(error), "error"
-            case _:  # an empty result would stand for an answer that was never given
-                what = f"answered {method} with neither a result nor an error"
-                raise UpstreamGarbled(self._alias, what, "fix or replace the server")
+        result, error = reply.get("result"), reply.get("error")
+        if isinstance(result, dict) and error is None:
+            bare = wire.without_ours(cast(Json, result))
+            return {"result": bare}, canonical(bare), wire.outcome_of(bare)
+        if isinstance(error, dict) and result is None:
+            return {"error": cast(Json, error)}, canonical(error), "error"
+        # An empty result in its place would stand for an answer that was never given.
+        what = f"answered {method} with neither a result nor an error"
+        raise UpstreamGarbled(self._alias, what, "fix or replace the server")

@@ -1,10 +1,13 @@
 """MCP over HTTP: Streamable HTTP at /mcp for both eras, HTTP+SSE at /sse for clients that still need it."""
 
+import asyncio
 import hmac
 import ipaddress
 import json
+import os
+import socket
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -81,7 +84,11 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        async with self._sse.connect_sse(scope, receive, send) as (read, write):
+        async with AsyncExitStack() as stack:
+            try:
+                read, write = await stack.enter_async_context(self._sse.connect_sse(scope, receive, send))
+            except ValueError:  # a Host or Origin that is not ours, and the transport has said so
+                return
             await self._server.run(read, write, self._server.create_initialization_options())
 
 
@@ -116,11 +123,19 @@ async def serve_http(server: Server[Any], *, host: str, port: int, token: str | 
     names = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
     app = application(server, hosts=[f"{name}:*" for name in names], token=token)
     config = uvicorn.Config(app, host, port, log_level="warning", http="h11", ws="none", timeout_graceful_shutdown=2)
-    listener = uvicorn.Server(config)
+    await uvicorn.Server(config).serve(sockets=await _bound(host, port))
+
+
+async def _bound(host: str, port: int) -> list[socket.socket]:
+    """Where to listen. Ours to bind, since uvicorn would end the process where it cannot."""
     try:
-        await listener.serve()
-    except SystemExit as e:  # uvicorn's way of saying that it could not listen
-        raise UserError(f"{host}:{port}: cannot listen there; choose another --port") from e
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+    except OSError as e:
+        raise UserError(f"{host}:{port}: {e.strerror}; choose another --host or --port") from e
+    sockets = [socket.socket(fileno=os.dup(bound.fileno())) for bound in server.sockets]
+    server.close()
+    return sockets
 
 
 def _loopback(host: str) -> bool:

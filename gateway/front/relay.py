@@ -68,7 +68,9 @@ class Relay:
         params = dict(ctx.params or {})
         reply = await self._guarded(handler, ctx.method, params, _client(ctx, params, modern=modern))
         if (error := reply.get("error")) is not None:
-            raise MCPError(error.get("code", INTERNAL_ERROR), error.get("message", ""), error.get("data"))
+            code, message = error.get("code"), error.get("message")
+            code = code if type(code) is int else INTERNAL_ERROR
+            raise MCPError(code, message if isinstance(message, str) else "", error.get("data"))
         result = cast(Json, reply["result"])
         return _completed(ctx.method, result) if modern else result
 

@@ -73,17 +73,16 @@ class Sequencer:
         self._publish(tree, note)
 
     def _check(self, head: Checkpoint, tree: Checkpoint) -> None:
-        """Never sign a smaller tree, an inconsistent one, or one whose entries are not those that are kept.
-
-        Raises `Conflict` where the head has moved on meanwhile.
-        """
+        """Never sign a smaller tree, an inconsistent one, or one whose entries are not those that are kept."""
+        if tree.size <= head.size:
+            raise LogFailure("corrupt", "the staged tree is no larger than the checkpoint's")
         stored = Tree(self._store.tile, tree.size)
         try:
             verify_consistency(head, tree, stored.consistency(head.size))
         except LogError as e:
             raise LogFailure("corrupt", f"the staged tree does not follow the checkpoint: {e.detail}") from e
         entries = self._store.entries(head.size, tree.size)
-        if stored.root() != tree.root or tree.size <= head.size or len(entries) != tree.size - head.size:
+        if stored.root() != tree.root or len(entries) != tree.size - head.size:
             raise LogFailure("corrupt", "the staged tree is not that of the tiles")
         level = b"".join(self._store.tile(0, n) for n in range(head.size // 256, (tree.size + 255) // 256))
         start = 32 * (head.size % 256)

@@ -78,7 +78,7 @@ def extend(read: Read, size: int, leaves: Iterable[bytes]) -> dict[tuple[int, in
     def append(level: int, index: int, value: bytes) -> None:
         number, offset = divmod(index, WIDTH)
         if (level, number) not in tiles:
-            tiles[level, number] = bytearray(read(level, number))
+            tiles[level, number] = bytearray(read(level, number)[: 32 * offset])  # others may be ahead already
         tile = tiles[level, number]
         if len(tile) != 32 * offset:
             raise LogFailure("corrupt", f"tile {level}/{number} holds {len(tile) // 32} hashes, not {offset}")

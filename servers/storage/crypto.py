@@ -107,7 +107,7 @@ class UserVault:
         return padded.rstrip(b"\0")[:-1]
 
     def _bound(self, part: bytes, path: bytes, version: int) -> bytes:
-        return length_prefixed(b"etmcp/storage/row/v1", part, self.tag, path, version.to_bytes(8, "big"))
+        return length_prefixed(b"etmcp/storage/row/v1", part, self.tag, path, version.to_bytes(8, "big", signed=True))
 
 
 def _derive(master: bytes, *info: bytes) -> bytes:

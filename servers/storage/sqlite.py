@@ -155,7 +155,7 @@ class SqliteStore:
         version = next((v for v in reversed(kept) if number in {None, v.number}), None)
         where = (index.vault.tag, tag, version.number if version else 0)
         row = connection.execute(
-            "SELECT body FROM versions WHERE user = ? AND path = ? AND number = ?", where
+            "SELECT CAST(body AS BLOB) FROM versions WHERE user = ? AND path = ? AND number = ?", where
         ).fetchone()
         if version is None or row is None:
             raise _not_found()

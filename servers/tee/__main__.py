@@ -10,10 +10,11 @@ from pathlib import Path
 import anyio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from attest.arguments import Arguments, port, positive
 from attest.schemes.software import SoftwareAttester
 from servers.pin import pin
 from servers.tee.engine import Engine
-from servers.tee.http import serve_http
+from servers.tee.http import bound, serve_http
 from servers.tee.policy import ExecutionPolicy
 from servers.tee.sandbox import SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
@@ -42,12 +43,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etmcp"
-    parser = argparse.ArgumentParser(prog="etmcp-tee", description="Run tools in a sandbox and prove their results.")
+    parser = Arguments(prog="etmcp-tee", description="Run tools in a sandbox and prove their results.")
     parser.add_argument("transport", choices=("stdio", "http"), help="how clients reach it")
     parser.add_argument("--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"), help="loopback only")
-    parser.add_argument("--port", type=int, default=8401)
+    parser.add_argument("--port", type=port, default=8401)
     parser.add_argument("--cache", type=Path, default=cache, metavar="DIR", help="where the compiled component is kept")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="sandbox processes, calls at once")
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="sandbox processes, calls at once")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
     return parser
@@ -57,6 +58,7 @@ async def _serve(options: argparse.Namespace) -> None:
     key = Ed25519PrivateKey.generate()
     if options.key_file:
         key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(options.key_file.read_text().strip()))
+    options.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     sandbox = WasmSandbox(options.cache, options.workers)
     environment = {name: str(value) for name, value in sandbox.environment.items() if isinstance(value, str)}
     attester = SoftwareAttester(key, clock, environment)
@@ -67,8 +69,9 @@ async def _serve(options: argparse.Namespace) -> None:
         if options.transport == "stdio":
             await server.run_stdio_async()
         else:
+            sockets = await bound(options.host, options.port)
             _say(f"etmcp-tee: http://{options.host}:{options.port}/mcp, attester {attester.public_key.hex()}")
-            await serve_http(server, options.host, options.port)
+            await serve_http(server, sockets)
 
 
 def _say(line: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.stage import Cast, Middle, Stage, at, on_pipe, ready, written
-from tests.support.rawclient import StdioClient
+from tests.support.rawclient import Json, StdioClient
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         real, other = map(ready, starting)
         middles = {name: Middle.at(folder, name) for name in ("pp", "ps", "http")}
         proxy = cast.proxy(middles["http"], real, other)
-        required = {"require": "executor-attested", "timeout": 20}
+        required: Json = {"require": "executor-attested", "timeout": 20}
         servers = {
             "pp": on_pipe(middles["pp"], other, seal=False, **required),
             "ps": on_pipe(middles["ps"], other, **required),

@@ -14,7 +14,6 @@ from gateway.errors import Withheld
 from gateway.home import Home
 from gateway.runtime import running
 from gateway.upstream.session import ClientFace
-from gateway.upstream.wire import ignore
 from tests.attacks.stage import clock, direct, token, written
 from tests.support.rawclient import Json
 
@@ -89,10 +88,3 @@ async def test_evidence_from_the_future_is_refused(tmp_path: Path) -> None:
     async with gateway(tmp_path, time, sealed=True) as aggregate:
         states = await aggregate.survey()
         assert "[not_yet_valid]" in states["honest"]
-
-
-async def test_nothing_waits_for_a_client_that_does_not_listen(tmp_path: Path) -> None:
-    time = Clock()
-    async with gateway(tmp_path, time, sealed=False) as aggregate:
-        client = Client(ClientFace({}, {"name": "raw", "version": "1"}), None, ignore)
-        assert "result" in await aggregate.named("tools/call", {"name": "count", "arguments": {}}, client)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.attacks.stage import Cast, Middle, Stage, at, code_of, on_pipe, ready, token, written
-from tests.support.rawclient import ETMCP, HttpClient, wait_for
+from tests.support.rawclient import ETMCP, HttpClient, Json, wait_for
 
 CASES = [
     ("pp", "result-text", "result"),
@@ -29,7 +29,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         starting = cast.server("honest"), cast.server("honest")
         real, other = map(ready, starting)
         middles = {name: Middle.at(folder, name) for name in ("pp", "ps", "hs")}
-        required = {"require": "executor-attested", "timeout": 20}
+        required: Json = {"require": "executor-attested", "timeout": 20}
         servers = {
             "pp": on_pipe(middles["pp"], other, seal=False, **required),
             "ps": on_pipe(middles["ps"], other, **required),

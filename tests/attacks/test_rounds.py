@@ -7,7 +7,7 @@ import pytest
 from tests.attacks.stage import HONEST, Stage, code_of, token
 from tests.support.rawclient import Json, Reply
 
-ABLE = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
+ABLE: Json = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}}}}
 
 
 def ask(stage: Stage, alias: str, text: str, **round_: Any) -> Reply:

@@ -17,8 +17,9 @@ FROM_THE_START = {
     "unlisted": "list-error",
     "undiscovered": "discover-error",
     "drifting": HONEST,
+    "silent": HONEST,
 }
-REQUIRED = {"require": "executor-attested", "timeout": 20}
+REQUIRED: Json = {"require": "executor-attested", "timeout": 20}
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,7 @@ def servers(cast: Cast) -> dict[str, Json]:
         if alias != "drifting"
     }
     del servers["lowered"]["etmcp"]["require"]
+    servers["silent"]["etmcp"]["timeout"] = 1
     return servers | {
         "drifting": at(cast.proxy(middle, real, other), **REQUIRED),
         "selfmade": at(other, trusted=False, **REQUIRED),
@@ -102,6 +104,16 @@ def test_an_error_before_any_call_brings_no_word_of_the_wire_to_the_client(start
 def test_a_server_that_takes_sealed_calls_only_refuses_plain_ones(starts: Stage) -> None:
     assert code_of(starts.call("demanding", "echo", token())) == "unsealed"
     assert starts.call("sealing", "echo", "x").verification["verdict"] == "verified"
+
+
+def test_an_answer_that_is_held_back_is_a_timeout_and_the_next_call_goes_on(starts: Stage) -> None:
+    starts.control("silent")
+    secret, plant = token(), token()
+    starts.order("silent", "withheld", plant=plant)
+    late = starts.call("silent", "echo", secret)
+    assert "no answer to tools/call in time" in late.result["content"][0]["text"]
+    assert starts.found([secret, plant], late.raw) == []
+    starts.control("silent")
 
 
 def test_a_definition_that_drifts_is_blocked_and_its_neighbour_is_not(starts: Stage) -> None:

@@ -25,7 +25,7 @@ from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verdict import OBSERVER, Verdict, verify_bundle
 from attest.verifier import AttestationResult, Verifier
 
-NOW = 1_800_000_000_000
+NOW = 1_750_000_000_000
 """When things are checked, in milliseconds; evidence is ten seconds old then, and the receipt is two."""
 ISSUED = NOW - 10_000
 RECEIVED, FINISHED = NOW - 3_000, NOW - 2_000

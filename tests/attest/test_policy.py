@@ -61,27 +61,27 @@ def test_a_policy_document_means_its_rules(document: Any, policy: Policy) -> Non
     assert load(document) == policy == load_policy(canonical(document))
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        None,
-        True,
-        {},
-        {"allof": []},
-        {"allOf": None},
-        {"allOf": [None]},
-        {"allOf": [], "anyOf": []},
-        {"notDebug": True, "note": ""},
-        {"notDebug": "true"},
-        {"minAssurance": None},
-        {"minAssurance": ["software"]},
-        {"measurement": {}},
-        {"measurement": {"register": "a", "values": "b"}},
-        {"measurement": {"register": "a", "values": [None]}},
-        {"measurement": {"register": 1, "values": []}},
-        {"measurement": [{"register": "a", "values": []}]},
-    ],
-)
+MALFORMED: list[Any] = [
+    None,
+    True,
+    {},
+    {"allof": []},
+    {"allOf": None},
+    {"allOf": [None]},
+    {"allOf": [], "anyOf": []},
+    {"notDebug": True, "note": ""},
+    {"notDebug": "true"},
+    {"minAssurance": None},
+    {"minAssurance": ["software"]},
+    {"measurement": {}},
+    {"measurement": {"register": "a", "values": "b"}},
+    {"measurement": {"register": "a", "values": [None]}},
+    {"measurement": {"register": 1, "values": []}},
+    {"measurement": [{"register": "a", "values": []}]},
+]
+
+
+@pytest.mark.parametrize("document", MALFORMED)
 def test_any_other_document_is_malformed(document: Any) -> None:
     assert refusal(load, document) == "malformed"
 

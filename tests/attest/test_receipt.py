@@ -1,6 +1,7 @@
 """`verify_exchange`: one mutation a step, each with its code, the earlier step first."""
 
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -99,12 +100,9 @@ def test_what_was_changed_is_named(code: str, mutation: Mutation) -> None:
     assert refusal(check, **mutation) == code
 
 
-@pytest.mark.parametrize("later", range(1, len(STEPS)))
-@pytest.mark.parametrize("earlier", range(len(STEPS) - 1))
-def test_of_two_faults_the_earlier_step_is_named(earlier: int, later: int) -> None:
-    if earlier < later:
-        both = merged([STEPS[later][1], STEPS[earlier][1]])
-        assert refusal(check, **both) == STEPS[earlier][0]
+@pytest.mark.parametrize(("earlier", "later"), list(combinations(STEPS, 2)))
+def test_of_two_faults_the_earlier_step_is_named(earlier: tuple[str, Mutation], later: tuple[str, Mutation]) -> None:
+    assert refusal(check, **merged([later[1], earlier[1]])) == earlier[0]
 
 
 @pytest.mark.parametrize("first", range(len(STEPS)))

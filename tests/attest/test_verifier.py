@@ -98,7 +98,7 @@ def test_hardware_claims_are_affirmed_and_a_debug_environment_is_not() -> None:
         def __init__(self, *, debug: bool) -> None:
             self.debug = debug
 
-        def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:
+        def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:  # noqa: ARG002
             data = BINDING.report_data()
             return Claims("fake", "hardware", "root", True, data, {"m": "1"}, {}, self.debug, NOW, NOW + 1)
 

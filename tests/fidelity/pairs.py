@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ def alias(upstream: tuple[str, str]) -> str:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Pairs]:
+def running(folder: Path) -> Generator[Pairs]:
     """Three gateways: two for one client each on a pipe, one for both over HTTP."""
     shared = folder / "shared"
     shared.mkdir()
@@ -80,15 +80,17 @@ def running(folder: Path) -> Iterator[Pairs]:
 def same(left: Any, right: Any) -> bool:
     """Whether two JSON values are equal: integers exactly, a float also to an integer that reads as the same double
     (RFC 8785 writes 6e16 as an integer), all else by kind too (true is not 1)."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        a, b = cast(Json, left), cast(Json, right)
-        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
-    if isinstance(left, list) and isinstance(right, list):
-        first, second = cast("list[Any]", left), cast("list[Any]", right)
-        return len(first) == len(second) and all(map(same, first, second))
-    if {type(left), type(right)} == {int, float}:
-        return abs(left) < 2**1023 and float(left) == float(right)
-    return type(left) is type(right) and left == right
+    match left, right:
+        case dict(), dict():
+            a, b = cast(Json, left), cast(Json, right)
+            return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+        case list(), list():
+            first, second = cast("list[Any]", left), cast("list[Any]", right)
+            return len(first) == len(second) and all(map(same, first, second))
+        case (int() as integer, float() as double) | (float() as double, int() as integer):
+            return not isinstance(integer, bool) and double == float(str(integer))
+        case _:
+            return type(left) is type(right) and left == right
 
 
 def without(message: Json, *prefixes: str) -> Json:

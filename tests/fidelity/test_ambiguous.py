@@ -42,12 +42,15 @@ def test_a_client_that_sends_it_is_told_its_name(pairs: Pairs, front: tuple[str,
 def test_an_upstream_that_answers_it_fails_that_call_alone(
     pairs: Pairs, front: tuple[str, str], upstream: tuple[str, str]
 ) -> None:
+    goes_on(pairs, front, upstream)
+    process = (pairs.folder / "pid").read_text()
     for case, text in AMBIGUOUS.items():
         reply = pairs.call(front, upstream, f'"result":{{"content":[],"v":{text}}}')
         assert reply.result["isError"] is True
         told = reply.result["content"][0]["text"]
         assert code(case) in told
         goes_on(pairs, front, upstream)
+        assert (pairs.folder / "pid").read_text() == process  # the server was not restarted for it
 
 
 @pytest.mark.parametrize("front", FRONTS)

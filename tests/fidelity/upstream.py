@@ -1,10 +1,11 @@
 """Returns exactly what it is told: `upstream.py stdio|http modern|legacy FOLDER`. Standard library only.
 
 The text in FOLDER/told (`"result":...` or `"error":...`) becomes the rest of the response to a call, whose params it
-puts into FOLDER/got as they came.
+puts into FOLDER/got as they came; its process id is in FOLDER/pid.
 """
 
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 transport, era = sys.argv[1:3]
 folder = Path(sys.argv[3])
+CAPABILITIES: dict[str, Any] = {"tools": {}}
 TOOL = {"name": "echo", "inputSchema": {"type": "object"}}
 INFO = {"name": "told", "version": "1"}
 
@@ -21,15 +23,16 @@ def members(line: str) -> str | None:
     message: dict[str, Any] = json.loads(line)
     match message.get("method"):
         case "server/discover" if era == "modern":
-            said = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": INFO}
+            said = {"supportedVersions": ["2026-07-28"], "capabilities": CAPABILITIES, "serverInfo": INFO}
             return f'"result":{json.dumps(said)}'
         case "initialize" if era == "legacy":
-            said = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": INFO}
+            said = {"protocolVersion": "2025-06-18", "capabilities": CAPABILITIES, "serverInfo": INFO}
             return f'"result":{json.dumps(said)}'
         case "tools/list":
             return f'"result":{json.dumps({"tools": [TOOL]})}'
         case "tools/call":
             (folder / "got").write_text(line, encoding="utf-8")
+            (folder / "pid").write_text(str(os.getpid()))
             return (folder / "told").read_text(encoding="utf-8")
         case _ if "id" in message:
             return '"error":{"code":-32601,"message":"Method not found"}'

@@ -197,7 +197,7 @@ def _evidence(**changes: Any) -> Bundle:
 
 def _attested(name: str = "attester", kind: str = MEDIA_TYPE, key: str | None = None, **changes: Any) -> Bundle:
     """Evidence that says something else, signed all the same."""
-    said = {
+    said: dict[str, Any] = {
         "attester": made.raw("attester").hex(),
         "reportData": made.BINDING.report_data().hex(),
         "selfReported": {},
@@ -309,12 +309,12 @@ def policy_files() -> Iterator[File]:
     """A bad one is always `malformed`."""
     software = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
     measured = {"measurement": {"register": "mrtd", "values": ["00ff"]}}
-    good = {
+    good: dict[str, Any] = {
         "software": software,
         "any": {"anyOf": [measured, {"minAssurance": "none"}]},
         "empty-refuses": {"allOf": []},
     }
-    bad = {
+    bad: dict[str, Any] = {
         "empty": {},
         "array": [software],
         "level": {"minAssurance": "silver"},

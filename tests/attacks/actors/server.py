@@ -50,7 +50,7 @@ async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> Any:
         case "ask" if params.input_responses is None:
             return {"resultType": "input_required", "inputRequests": {"q": ELICIT}, "requestState": f"state {given}"}
         case "ask":
-            answers = {name: value.model_dump(mode="json") for name, value in params.input_responses.items()}
+            answers = {name: value.model_dump(mode="json") for name, value in (params.input_responses or {}).items()}
             return said(f"{params.request_state}: {json.dumps(answers)}")
         case _:
             return said(f"{params.name}: {given}")

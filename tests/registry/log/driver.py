@@ -11,9 +11,9 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -25,6 +25,7 @@ from registry.log.store import LogStore
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 POINTS = ("before-stage", "after-stage", "before-sign", "after-sign", "before-swap", "after-swap", "published")
+LONGEST = 400
 
 
 def report(line: str) -> None:
@@ -67,8 +68,8 @@ class Mined(LogStore):
         self.bomb.at("after-swap")
 
 
-def append_for_ever(path: Path, seed: int, bomb: Bomb) -> NoReturn:
-    """Until killed."""
+def append(path: Path, seed: int, bomb: Bomb) -> None:
+    """Until killed; the bound is for the day when nobody is left to do it."""
     rng = random.Random(seed)
     store = Mined(path, bomb)
 
@@ -82,7 +83,7 @@ def append_for_ever(path: Path, seed: int, bomb: Bomb) -> NoReturn:
     sequencer = Sequencer(store, sign, lambda _checkpoint, _note: bomb.at("published"))
     if store.state()[2]:
         report("P")
-    while True:
+    for _ in range(LONGEST):
         count = rng.choice((1, 1, 2, 7, 40, 300))
         entries = [Leaf("receipt", sha256_hex(rng.randbytes(16))).encode() for _ in range(count)]
         number = sequencer.sequence(entries)
@@ -101,9 +102,10 @@ def main(path: Path, seed: int, rounds: int) -> None:
             child = os.fork()
             if child == 0:
                 try:
-                    append_for_ever(path, rng.randrange(2**40) * 2 + each, Bomb(point, rng.randint(1, 4)))
-                finally:
-                    os._exit(3)
+                    append(path, rng.randrange(2**40) * 2 + each, Bomb(point, rng.randint(1, 4)))
+                except BaseException:  # noqa: BLE001 - a child must not become a second parent
+                    traceback.print_exc()
+                os._exit(3)
             children.append(child)
         if outside:
             time.sleep(rng.uniform(0.001, 0.05))  # the random moment itself: nothing waits for it

@@ -1,9 +1,12 @@
 """A fork is never signed: 200 and more kill -9, then every checkpoint ever signed against the last one."""
 
 import base64
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from attest.note import NoteKey
@@ -25,12 +28,13 @@ def test_a_fork_is_never_signed_in_200_kills(tmp_path: Path) -> None:
     for n, (path, output) in enumerate(zip(paths, outputs, strict=True)):
         Log.create(path, ORIGIN, KEY)
         command = [sys.executable, "-m", "tests.registry.log.driver", str(path), str(n), str(ROUNDS)]
-        running.append(subprocess.Popen(command, cwd=ROOT, stdout=output))
+        running.append(subprocess.Popen(command, cwd=ROOT, stdout=output, start_new_session=True))
     try:
         assert [process.wait(SECONDS) for process in running] == [0] * DRIVERS
     finally:
         for process in running:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     total = Counter[str]()
     for path, output in zip(paths, outputs, strict=True):

@@ -91,6 +91,8 @@ async def test_swapped_and_changed_rows_are_refused(store: SqliteStore, tmp_path
         "a body from another user": (body + other + where, (bob, 1, *head)),
         "the meta in place of the body": (body + "meta" + where, head),
         "a whole row under another number": (row + "number = 9" + where, (tag, path_a, 1)),
+        "a whole row under a negative number": (row + "number = -1" + where, head),
+        "text for a number": (row + "number = 'x'" + where, head),
         "a whole row under another path": (row + "path = ?" + where, (b"x" * 32, *head)),
         "a whole row in the place of another": (row + "path = ?" + where, (path_a, tag, path_b, 3)),
         "a whole row under another user": (row + "user = ? WHERE user = ?", (tag, bob)),
@@ -125,6 +127,16 @@ def test_a_row_opens_only_where_it_was_sealed() -> None:
         with pytest.raises(SealError):
             vault.open(part, path, version, sealed)
     for other in (Vault(MASTER).user("bob"), Vault(bytes(32)).user("alice")):
+        with pytest.raises(SealError):
+            other.open(b"body", b"p", 1, sealed)
+
+
+def test_each_user_has_a_key_and_is_bound_into_each_row() -> None:
+    alice, renamed, bob = (Vault(MASTER).user(user) for user in ("alice", "alice", "bob"))
+    sealed = alice.seal(b"body", b"p", 1, b"x")
+    renamed.tag = bob.tag  # alice's key, bob's name
+    bob.tag = alice.tag  # bob's key, alice's name
+    for other in (renamed, bob):
         with pytest.raises(SealError):
             other.open(b"body", b"p", 1, sealed)
 

@@ -67,8 +67,13 @@ class Model(RuleBasedStateMachine):
         data=DATA,
         lifetime=st.one_of(st.none(), st.integers(1, 20)),
         guess=st.sampled_from(["none", "right", "wrong", "new"]),
+        times=st.integers(1, 4),
     )
-    def put(self, user: str, path: str, data: bytes, lifetime: int | None, guess: str) -> None:
+    def put(self, user: str, path: str, data: bytes, lifetime: int | None, guess: str, times: int) -> None:
+        for _ in range(times):
+            self.put_once(user, path, data, lifetime, guess)
+
+    def put_once(self, user: str, path: str, data: bytes, lifetime: int | None, guess: str) -> None:
         live = self.live(user)
         kept = live.get(path)
         current = kept.versions[-1][0] if kept else 0
@@ -119,6 +124,9 @@ class Model(RuleBasedStateMachine):
 
     @rule(user=USERS, path=PATHS, limit=st.integers(1, 5))
     def history(self, user: str, path: str, limit: int) -> None:
+        self.check_history(user, path, limit)
+
+    def check_history(self, user: str, path: str, limit: int) -> None:
         kept = self.live(user).get(path)
         answer = self.run(self.store.history(user, path, limit))
         wanted = [n for n, _ in kept.versions][::-1][:limit] if kept else "not-found"
@@ -168,6 +176,8 @@ class Model(RuleBasedStateMachine):
             told = {entry.path: (entry.number, entry.size, entry.expires_at) for entry in page.entries}
             kept = self.live(user)
             assert told == {p: (k.versions[-1][0], len(k.versions[-1][1]), k.ends) for p, k in kept.items()}
+            for path in kept:
+                self.check_history(user, path, 5)
 
 
 class TestModel(Model.TestCase):

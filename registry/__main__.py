@@ -1,0 +1,135 @@
+"""`etmcp-registry`: the registry over stdio or HTTP, and the import. It alone reads arguments, environment, clock."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anyio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from attest.errors import AttestError
+from registry.catalogue.importer import Report, import_lines
+from registry.catalogue.publish import Publisher
+from registry.catalogue.store import Catalogue
+from registry.errors import RegistryError
+from registry.http import serve_http
+from registry.log.log import Log
+from registry.server import build
+
+
+def clock() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script."""
+    options = _parser().parse_args(argv)
+    try:
+        options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if options.command == "import":
+            _import(options)
+        else:
+            anyio.run(_serve, options)
+    except (RegistryError, AttestError, ValueError) as e:
+        sys.exit(_fail(str(e)))
+    except OSError as e:
+        sys.exit(_fail(f"{e.filename or options.command}: {e.strerror}; name a file or port that can be used"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "etmcp" / "registry"
+    parser = argparse.ArgumentParser(prog="etmcp-registry", description="A registry of MCP servers with a public log.")
+    parser.add_argument("--data", type=Path, default=home, metavar="DIR", help="where catalogue, log and key are kept")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, told in (("stdio", "serve MCP on stdin and stdout"), ("http", "serve MCP, the registry API and the log")):
+        serve = commands.add_parser(name, help=told)
+        serve.add_argument("--keys", type=Path, metavar="FILE", help='key records, {"example.com": ["v=MCPv1; ..."]}')
+        serve.add_argument("--origin", default="localhost/etmcp", help="the log's name, fixed when it is made")
+        if name == "http":
+            serve.add_argument("--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"))
+            serve.add_argument("--port", type=int, default=8402)
+    load = commands.add_parser("import", help="import JSON Lines of server entries")
+    load.add_argument("file", type=Path)
+    load.add_argument("--json", action="store_true", help="the report as JSON on stdout")
+    return parser
+
+
+def _import(options: argparse.Namespace) -> None:
+    def progress(report: Report) -> None:
+        _say(f"{report.records} records: {report.imported} imported, {len(report.refused)} not")
+
+    catalogue = Catalogue(options.data / "catalogue.db")
+    try:
+        with options.file.open("rb") as lines:
+            report = import_lines(catalogue, lines, clock(), progress)
+    finally:
+        catalogue.close()
+    if options.json:
+        refused = [{"record": number, "code": code, "detail": detail} for number, code, detail in report.refused]
+        counts = {"records": report.records, "imported": report.imported, "invalid": report.invalid}
+        print(json.dumps({**counts, "reasons": report.reasons(), "refused": refused}))
+        return
+    for number, code, detail in report.refused:
+        print(f"{options.file}:{number}: {code}: {detail}")
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    records: dict[str, Any] = json.loads(options.keys.read_text()) if options.keys else {}
+
+    def records_of(domain: str) -> Sequence[str]:
+        return records.get(domain, [])
+
+    log, catalogue = _open_log(options.data, options.origin), Catalogue(options.data / "catalogue.db")
+    try:
+        publisher = Publisher(catalogue, log, records_of, log.verifier.name, clock)
+        server = build(catalogue, log, publisher, version=version("etmcp"))
+        if options.command == "stdio":
+            await server.run_stdio_async()
+        else:
+            _say(f"etmcp-registry: http://{options.host}:{options.port}/mcp, log {log.verifier}")
+            await serve_http(server, catalogue, log, options.host, options.port)
+    finally:
+        catalogue.close()
+        log.close()
+
+
+def _open_log(data: Path, origin: str) -> Log:
+    """The key gets its final name only once its log exists: a key without a log means that the log was lost."""
+    path, final, fresh = data / "log.db", data / "log.key", data / "log.key.new"
+    if not final.exists():
+        if not fresh.exists():
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(Ed25519PrivateKey.generate().private_bytes_raw().hex())
+                file.flush()
+                os.fsync(file.fileno())
+        if not path.exists():
+            Log.create(path, origin, _key(fresh))
+        fresh.rename(final)
+    return Log(path, _key(final))
+
+
+def _key(path: Path) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(path.read_text().strip()))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _fail(line: str) -> int:
+    _say(f"etmcp-registry: {line}")
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""`etmcp-verify` as a process: three outcomes, four exit codes, and nothing on the machine but two libraries."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import cryptography
+import pytest
+import rfc8785
+
+import attest
+from tests.attest.made import (
+    OBSERVED,
+    STATEMENT,
+    bundle,
+    evidence,
+    observed_bundle,
+    receipt,
+)
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+PROGRAM = Path(sys.executable).with_name("etmcp-verify")
+GOOD, UNTRUSTED = VECTORS / "bundles/good-executor.json", VECTORS / "bundles/untrusted-root.json"
+REFUSED = VECTORS / "bundles/bad-result-other.json"
+MINE = ("--policy", str(VECTORS / "policy/good-software.json"), "--trust", str(VECTORS / "trust/good-vectors.json"))
+NAKED = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+try:
+    runpy.run_module("attest", run_name="__main__", alter_sys=True)
+finally:
+    print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names), file=sys.stderr)
+"""
+
+
+def run(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), *map(str, arguments)]
+    env = {**os.environ, **(environment or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    return tmp_path / "file.json"
+
+
+def test_a_good_bundle_is_verified_with_exit_code_0() -> None:
+    done = run(GOOD, *MINE)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "verified"
+    assert lines[1] == "  tools/call add by calculator 1.0.0"
+    assert f"executor-attested, assurance software, time unproven, receipt {receipt().receipt_id}" in lines[2]
+    assert [line.split() for line in lines[3:]][:2] == [["1", "bundle", "passed"], ["2", "signature", "passed"]]
+    assert len(lines) == 12
+
+
+@pytest.mark.parametrize("arguments", [(GOOD,), (GOOD, *MINE[:2]), (GOOD, *MINE[2:]), (UNTRUSTED, *MINE)])
+def test_without_trust_or_policy_or_anchor_the_exit_code_is_3(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("self-consistent, untrusted")
+    assert "assurance none" in done.stdout
+    assert "9 policy    not checked" in done.stdout
+
+
+def test_a_bundle_that_is_wrong_is_refused_with_exit_code_1() -> None:
+    done = run(REFUSED, *MINE)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("refused\n")
+    assert "  6 result    failed [result]" in done.stdout
+    assert "add" not in done.stdout
+    assert run(REFUSED).returncode == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not a bundle", b"\xff\xfe", b"[" * 100_000, "\u202e".encode()])
+def test_any_other_file_is_refused_and_not_an_accident(written: Path, content: bytes) -> None:
+    written.write_bytes(content)
+    done = run(written, *MINE)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "1 bundle    failed [malformed]" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome", "code"), [(GOOD, "verified", 0), (UNTRUSTED, "untrusted", 3), (REFUSED, "refused", 1)]
+)
+def test_json_says_outcome_steps_and_what_is_known(path: Path, outcome: str, code: int) -> None:
+    done = run(path, *MINE, "--json")
+    assert (done.returncode, done.stdout.count("\n")) == (code, 1)
+    told = json.loads(done.stdout)
+    assert told["outcome"] == outcome
+    known = {"kind", "assurance", "server", "method", "target", "time"} if outcome != "refused" else set[str]()
+    assert set(told) == {"outcome", "receiptId", "steps"} | known
+    assert [step["step"] for step in told["steps"]] == list(range(1, 10))
+    assert all(set(step) == {"step", "name", "status", "code", "detail"} for step in told["steps"])
+    assert told.get("time", "unproven") == "unproven"
+    assert told.get("assurance") == {"verified": "software", "untrusted": "none"}.get(outcome)
+
+
+def mistakes(folder: Path) -> dict[str, tuple[str | Path, ...]]:
+    bad = VECTORS / "policy/bad-malformed-empty.json"
+    anchor = VECTORS / "trust/bad-malformed-anchor-short.json"
+    return {
+        "missing bundle": (folder / "none",),
+        "missing policy": (GOOD, "--policy", folder / "none"),
+        "missing trust": (GOOD, "--trust", folder / "none"),
+        "directory": (folder,),
+        "directory as policy": (GOOD, "--policy", folder),
+        "malformed policy": (GOOD, "--policy", bad),
+        "malformed trust": (GOOD, "--trust", anchor),
+        "malformed trust beside a policy": (GOOD, *MINE[:2], "--trust", anchor),
+        "bundle as policy": (GOOD, "--policy", GOOD),
+        "policy as trust": (GOOD, "--trust", bad),
+        "name that cannot be printed": (folder / "no\udcffne\x1b[2J\n",),
+    }
+
+
+@pytest.mark.parametrize("name", mistakes(Path()))
+def test_a_mistake_of_the_user_is_one_line_that_names_the_file_and_exit_code_2(name: str, tmp_path: Path) -> None:
+    arguments = mistakes(tmp_path)[name]
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("etmcp-verify: ")
+    assert done.stderr.count("\n") == 1
+    named = next(part for part in reversed(arguments) if not str(part).startswith("--"))
+    assert str(named).split("\udcff")[0] in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b"), ("--policy",), (GOOD, "--trusted", "x")])
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("etmcp-verify: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_endless_file_is_refused_and_not_read_to_its_end() -> None:
+    done = run("/dev/zero")
+    assert done.returncode == 2
+    assert "larger than 256 MiB" in done.stderr
+
+
+def test_a_bundle_cannot_paint_a_verdict_on_the_terminal(written: Path) -> None:
+    forged = {"name": "x\x1b[2J\rverified\n  9 policy    passed\u202e", "version": "\u00e9"}
+    written.write_bytes(bundle(replace(STATEMENT, server=forged)).encode())
+    for encoding in ("utf-8", "ascii"):
+        done = run(written, environment={"PYTHONIOENCODING": encoding})
+        assert (done.returncode, done.stderr) == (3, "")
+        assert done.stdout.isascii()
+        assert all(char.isprintable() for char in done.stdout.replace("\n", ""))
+        assert len(done.stdout.splitlines()) == 12
+    unknown = json.dumps({"format": "\u202e", "\x1b[2J\nverified": 1})
+    written.write_text(unknown)
+    assert "\x1b" not in run(written).stdout
+
+
+def test_time_is_the_clock_of_this_machine(written: Path) -> None:
+    later = time.time_ns() // 1_000_000 + 3_600_000
+    said = replace(STATEMENT, received_at=later, finished_at=later)
+    written.write_bytes(bundle(said, speaker=(evidence(issued_at=later), bundle().speaker[1])).encode())
+    assert "7 time      failed [time]" in run(written, *MINE).stdout
+
+
+def test_an_observers_bundle_needs_a_policy_that_accepts_no_assurance(written: Path) -> None:
+    written.write_bytes(observed_bundle(OBSERVED).encode())
+    assert "9 policy    failed [policy]" in run(written, *MINE).stdout
+    policy = written.with_name("policy.json")
+    policy.write_text('{"minAssurance":"none"}')
+    done = run(written, "--policy", policy, *MINE[2:])
+    assert done.returncode == 0
+    assert "kind observer-attested, assurance none" in done.stdout
+
+
+@pytest.mark.parametrize(("path", "code"), [(GOOD, 0), (UNTRUSTED, 3), (REFUSED, 1)])
+def test_it_runs_with_cryptography_and_rfc8785_alone(tmp_path: Path, path: Path, code: int) -> None:
+    libraries = Path(str(cryptography.__file__)).parent.parent
+    needed = [Path(str(attest.__file__)).parent, Path(str(rfc8785.__file__)).parent, libraries / "cryptography"]
+    needed += [libraries / "cffi", *libraries.glob("_cffi_backend*"), *libraries.glob("pycparser")]
+    for part in needed:
+        (tmp_path / part.name).symlink_to(part)
+    command = [sys.executable, "-I", "-S", "-B", "-c", NAKED, tmp_path, path, *MINE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env={})
+    assert done.returncode == code, done.stderr
+    assert set(done.stderr.split()) <= {"__main__", "attest", "cryptography", "rfc8785", "_cffi_backend", "_openssl"}

@@ -1,0 +1,308 @@
+"""Every mistake of a user that we know of: how it is made, and what the one line must say."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.cli.place import Place
+from tests.cli.programs import Program
+
+KEY = "ab" * 32
+CLAUDE = ".config/Claude/claude_desktop_config.json"
+
+
+def nothing(_: Place) -> None:
+    """The command alone is the mistake."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """`{x}` in a command or a part is the folder, `{port}` a busy port, `{id}` the id of a receipt that `make` left."""
+
+    command: str
+    told: tuple[str, ...]
+    make: Callable[[Place], object] = nothing
+    program: Program = "etmcp"
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def file(name: str, content: Any) -> Callable[[Place], object]:
+    return lambda place: place.write(name, content)
+
+
+def config(content: Any) -> Callable[[Place], object]:
+    return file("config.json", content)
+
+
+def server(**entry: Any) -> Callable[[Place], object]:
+    return config({"mcpServers": {"lean": entry}})
+
+
+def settings(**etmcp: Any) -> Callable[[Place], object]:
+    return lambda place: place.configure(lean=place.lean.entry(**etmcp))
+
+
+def directory(name: str) -> Callable[[Place], object]:
+    return lambda place: (place.folder / name).mkdir(parents=True)
+
+
+def receipts(*, count: int) -> Callable[[Place], object]:
+    return lambda place: [place.call(str(n)) for n in range(count)]
+
+
+def forged(place: Place) -> None:
+    said = place.manifest()
+    text = (place.folder / "manifest.json").read_text().replace('"sig":"', '"sig":"AAAA', 1)
+    place.write("manifest.json", text)
+    place.configure(lean=place.lean.entry(**said))
+
+
+def foreign(place: Place) -> None:
+    place.configure(lean=place.lean.entry(**place.manifest() | {"publisher": KEY}))
+
+
+def damaged(place: Place) -> None:
+    place.call()
+    path = place.home / "private" / "etmcp.sqlite"
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+
+
+def changed(place: Place) -> None:
+    place.call()
+    place.lean.offer({"name": "echo", "description": "Another.", "inputSchema": {"type": "object"}})
+
+
+def refusing(place: Place) -> None:
+    place.lean.behave("fails")
+
+
+def describing(place: Place) -> None:
+    place.lean.offer({"name": "describe_data", "description": "No evidence.", "inputSchema": {"type": "object"}})
+
+
+def proving(mode: str, *also: Callable[[Place], object]) -> Callable[[Place], object]:
+    def make(place: Place) -> None:
+        place.configure(proven=place.proven(mode))
+        for each in also:
+            each(place)
+
+    return make
+
+
+def installed_badly(place: Place) -> None:
+    """An interpreter in a folder without the other scripts."""
+    verify = place.write("bin/etmcp-verify", "#!/bin/sh\nexit 9\n")
+    verify.chmod(0o700)
+
+
+CONFIGURATION = {
+    "a configuration that is missing": Row("--config none.json tools", ("none.json: No such file", "--config")),
+    "a configuration that is a folder": Row("--config {x} tools", ("{x}: Is a directory", "--config")),
+    "a configuration of the environment that is missing": Row(
+        "tools", ("/none.json: No such file", "--config"), options={"environ": {"ETMCP_CONFIG": "/none.json"}}
+    ),
+    "a configuration that is not JSON": Row("tools", ("config.json: ", "Invalid JSON", "README"), config("{oops")),
+    "a configuration that is not text": Row("tools", ("config.json: ", "Invalid JSON", "README"), config(b"\xff\xfe")),
+    "a configuration that is a list": Row("tools", ("config.json: ", "README"), config([])),
+    "a configuration without servers": Row("tools", ("mcpServers: Field required", "README"), config({})),
+    "a server twice": Row(
+        "tools",
+        ("config.json: an object names one key twice", "correct it"),
+        config('{"mcpServers":{"a":{"command":"a"},"a":{"command":"b"}}}'),
+    ),
+    "a value of the wrong type": Row("tools", ("mcpServers.lean.args: ", "README"), server(command="a", args="b")),
+    "a setting that does not exist": Row("tools", ("lean.etmcp.requires: ", "README"), settings(requires="x")),
+    "a setting with a wrong value": Row("tools", ("lean.etmcp.era: ", "README"), settings(era="late")),
+    "a timeout of nothing": Row("tools", ("lean.etmcp.timeout: ", "README"), settings(timeout=0)),
+    "neither command nor url": Row("tools", ("mcpServers.lean: ", '"command"', '"url"', "add one"), server(args=[])),
+    "both command and url": Row("tools", ("mcpServers.lean: ", "drop the other"), server(command="a", url="http://a")),
+    "a manifest without its publisher": Row("tools", ("lean.etmcp: ", "give both"), settings(manifest="m.json")),
+    "a publisher without a manifest": Row("tools", ("lean.etmcp: ", "give both"), settings(publisher=KEY)),
+    "an alias that is none": Row("tools", ("mcpServers.a/b", "README"), config({"mcpServers": {"a/b": {}}})),
+    "a publisher that is not hexadecimal": Row(
+        "tools", ("lean.etmcp.publisher: ", "README"), settings(publisher="zz", manifest="m.json")
+    ),
+    "an attester that is not hexadecimal": Row(
+        "tools", ("lean.etmcp.attesters.0: ", "README"), settings(attesters=["A"])
+    ),
+    "a manifest that is missing": Row(
+        "approve lean", ("none.json: No such file", '"manifest" of lean'), settings(manifest="none.json", publisher=KEY)
+    ),
+    "a manifest that is a folder": Row(
+        "approve lean", ("Is a directory", '"manifest" of lean'), settings(manifest="/", publisher=KEY)
+    ),
+    "a manifest that is forged": Row("approve lean", ("manifest.json: ", "lean is refused", "publisher"), forged),
+    "a manifest of another publisher": Row(
+        "approve lean", ("manifest.json: ", "lean is refused [key]", "publisher"), foreign
+    ),
+}
+
+HOME = {
+    "a home that is a file": Row("--home {x}/file tools", ("{x}/file: File exists", "ETMCP_HOME"), file("file", "")),
+    "a home below a file": Row(
+        "--home {x}/file/a doctor", ("{x}/file/a: Not a directory", "ETMCP_HOME"), file("file", "")
+    ),
+    "a home that cannot be made": Row("--home /proc/none tools", ("/proc/none: No such file", "ETMCP_HOME")),
+    "a key of the gateway that is damaged": Row(
+        "tools", ("gateway.key: not an Ed25519 key", "backup"), file("home/private/gateway.key", "junk")
+    ),
+    "a key of the gateway that is binary": Row(
+        "stdio", ("gateway.key: not an Ed25519 key", "backup"), file("home/private/gateway.key", b"\xff\0")
+    ),
+    "a key of the gateway that is a folder": Row(
+        "serve", ("gateway.key: Is a directory", "name a key file"), directory("home/private/gateway.key")
+    ),
+    "a database that is none": Row(
+        "receipts list", ("etmcp.sqlite: ", "move the file away"), file("home/private/etmcp.sqlite", "junk" * 2000)
+    ),
+    "a database that is a folder": Row(
+        "receipts list", ("etmcp.sqlite: ", "move the file away"), directory("home/private/etmcp.sqlite")
+    ),
+    "a database that is damaged inside": Row(
+        "receipts list", ("etmcp.sqlite: ", "malformed", "move the file"), damaged
+    ),
+    "a database that is damaged inside, in a call": Row(
+        "call echo", ("etmcp.sqlite: ", "malformed", "move the file"), damaged
+    ),
+    "a disk that is full": Row(
+        "call echo size=400000", ("etmcp.sqlite: ", "free or mend the disk"), options={"largest": 200_000}
+    ),
+}
+
+COMMANDS = {
+    "no command": Row("", ("required: COMMAND", "see etmcp --help")),
+    "a command that does not exist": Row("frobnicate", ("'frobnicate'", "see etmcp --help")),
+    "an option that does not exist": Row("tools --al\nl", ("--al l", "see etmcp --help")),
+    "a port that is busy": Row("serve --port {port}", ("127.0.0.1:{port}: ", "already in use", "choose another")),
+    "a port that is none": Row("serve --port 99999", ("serve: ", "'99999'", "see etmcp serve --help")),
+    "a port in letters": Row("serve --port http", ("serve: ", "'http'", "see etmcp serve --help")),
+    "a host beyond this machine without a token": Row("serve --host 0.0.0.0", ("0.0.0.0: ", "ETMCP_TOKEN")),
+    "a host that does not exist": Row(
+        "serve --host no.invalid", ("no.invalid:8400: ", "choose another"), options={"environ": {"ETMCP_TOKEN": "t"}}
+    ),
+    "a tool that does not exist": Row("call ekko", ("'ekko'", "`etmcp tools`")),
+    "a tool named in no encoding": Row("call \udcff", ("'\\udcff'", "`etmcp tools`")),
+    "a call without a tool": Row("call", ("call: ", "TOOL", "see etmcp call --help")),
+    "an argument without a value": Row("call echo text", ("'text'", "KEY=VALUE", "write for example")),
+    "an argument without a key": Row("call echo =x", ("'=x'", "KEY=VALUE", "write for example")),
+    "a file as argument that is missing": Row("call echo text=@none", ("none: No such file", "name a file")),
+    "a file as argument that is a folder": Row("call echo text=@{x}", ("{x}: Is a directory", "name a file")),
+    "a file as argument that is binary": Row(
+        "call echo text=@b", ("b: not UTF-8 text", "base64"), file("b", b"\x89PNG\xff")
+    ),
+    "arguments that the tool refuses": Row("call echo", ("echo: no such", "thing", "etmcp tools --json"), refusing),
+    "receipts without an action": Row("receipts", ("receipts: ", "ACTION", "see etmcp receipts --help")),
+    "a limit that is none": Row("receipts list --limit x", ("'x'", "see etmcp receipts list --help")),
+    "a limit beyond all": Row(f"receipts list --limit {10**20}", (f"'{10**20}'", "see etmcp receipts list --help")),
+    "a receipt that is unknown": Row("receipts show abcdef", ("'abcdef'", "no receipt", "etmcp receipts list")),
+    "a receipt of no name": Row("receipts show ''", ("''", "etmcp receipts list"), receipts(count=1)),
+    "a receipt of several": Row("receipts show {digit}", ("several", "etmcp receipts list"), receipts(count=17)),
+    "a bundle that cannot be written": Row(
+        "receipts export {id} {x}", ("{x}: Is a directory", "can be written"), receipts(count=1)
+    ),
+    "a bundle in a folder that is missing": Row(
+        "receipts export {id} none/b.json", ("none/b.json: No such file", "can be written"), receipts(count=1)
+    ),
+    "a server that is unknown, to approve": Row("approve nobody", ("nobody: ", "there are: lean")),
+    "a server that is unknown, to sign": Row("manifest nobody --key k m.json", ("nobody: ", "there are: lean")),
+    "an approval without a terminal": Row("approve lean", ("lean: ", "no terminal", "--yes"), changed),
+    "a manifest that cannot be written": Row(
+        "manifest lean --key k none/m.json", ("none/m.json: No such file", "can be written")
+    ),
+    "a publisher's key that cannot be written": Row(
+        "manifest lean --key /proc/none/k m.json", ("/proc/none/", "No such file", "can be written")
+    ),
+    "a publisher's key that is none": Row(
+        "manifest lean --key k m.json", ("k: not an Ed25519 key", "name another"), file("k", "12")
+    ),
+    "a manifest without a key": Row("manifest lean m.json", ("--key", "see etmcp manifest --help")),
+    "an attester to sign that is none": Row(
+        "manifest lean --key k --attester zz m.json", ("'zz'", "see etmcp manifest --help")
+    ),
+    "a client that is unknown": Row("install emacs", ("'emacs'", "see etmcp install --help")),
+    "a client's file that is not JSON": Row("install claude-desktop", (CLAUDE, "mend it"), file(CLAUDE, "{,}")),
+    "a client's file that is binary": Row("install claude-desktop", (CLAUDE, "mend it"), file(CLAUDE, b"\xff")),
+    "a client's file that is a list": Row("install claude-desktop", (CLAUDE, "mend it"), file(CLAUDE, [])),
+    "a client's file whose servers are a list": Row(
+        "install claude-desktop", (CLAUDE, "mcpServers", "mend it"), file(CLAUDE, {"mcpServers": []})
+    ),
+    "a client's folder that is a file": Row(
+        "install claude-desktop", (CLAUDE, "permissions"), file(".config/Claude", "")
+    ),
+    "an output that is full": Row(
+        "receipts list", ("standard output: No space left", "free"), receipts(count=1), options={"stdout": "/dev/full"}
+    ),
+}
+
+DEMO = {
+    "an input that is missing": Row("demo --file none.csv", ("none.csv: No such file", "--file")),
+    "an input that is a folder": Row("demo --file {x}", ("{x}: Is a directory", "--file")),
+    "an input that is binary": Row("demo --file b", ("b: not UTF-8 text", "--file"), file("b", b"\x89PNG\xff")),
+    "an input without end": Row("demo --file /dev/zero", ("/dev/zero: larger than 8 MiB", "--file")),
+    "a configuration without the tool": Row("demo --file config.json", ("describe_data", "without --config")),
+    "a server of the tool that proves nothing": Row(
+        "demo --file config.json", ("lean offers no evidence", "without --config"), describing
+    ),
+    "a tool that fails": Row("demo --file config.json", ("demo: ", "describe_data", "--file"), proving("fails")),
+    "a place for the proof that is taken": Row(
+        "demo --file config.json", ("home/demo: File exists", "ETMCP_HOME"), proving("good", file("home/demo", ""))
+    ),
+    "an installation without the verifier": Row(
+        "demo --file config.json",
+        ("etmcp-verify: ", "install etmcp again"),
+        proving("good", directory("bin")),
+        options={"executable": "bin/python"},
+    ),
+    "an installation with a broken verifier": Row(
+        "demo --file config.json",
+        ("etmcp-verify: ", "exit code 9", "by hand"),
+        proving("good", installed_badly),
+        options={"executable": "bin/python"},
+    ),
+}
+
+TEE = {
+    "no transport": Row("", ("transport", "see etmcp-tee --help"), program="etmcp-tee"),
+    "a transport that does not exist": Row("smtp", ("'smtp'", "see etmcp-tee --help"), program="etmcp-tee"),
+    "a key file that is missing": Row("stdio --key-file k", ("k: No such file", "name a file"), program="etmcp-tee"),
+    "a key file that is a folder": Row("stdio --key-file {x}", ("{x}: ", "name a file"), program="etmcp-tee"),
+    "a key file that is none": Row(
+        "stdio --key-file k", ("k: ", "64 hex digits"), file("k", "junk"), program="etmcp-tee"
+    ),
+    "a key file that is too short": Row(
+        "stdio --key-file k", ("k: ", "64 hex digits"), file("k", "abcd"), program="etmcp-tee"
+    ),
+    "a cache that is a file": Row("stdio --cache c", ("c: File exists", "name a"), file("c", ""), program="etmcp-tee"),
+    "a busy port": Row("http --port {port} --cache c", ("already in use", "port"), program="etmcp-tee"),
+    "a port beyond all": Row("http --port 70000", ("'70000'", "see etmcp-tee --help"), program="etmcp-tee"),
+    "a host beyond loopback": Row("http --host 0.0.0.0", ("'0.0.0.0'", "see etmcp-tee --help"), program="etmcp-tee"),
+    "no workers": Row("stdio --workers 0", ("'0'", "see etmcp-tee --help"), program="etmcp-tee"),
+}
+
+VERIFY = {
+    "no bundle": Row("", ("FILE", "see etmcp-verify --help"), program="etmcp-verify"),
+    "a bundle that is missing": Row("b.json", ("b.json: No such file", "name a file"), program="etmcp-verify"),
+    "a bundle that is a folder": Row("{x}", ("{x}: Is a directory", "name a file"), program="etmcp-verify"),
+    "a policy that is missing": Row(
+        "config.json --policy p", ("p: No such file", "name a file"), program="etmcp-verify"
+    ),
+    "a policy that is none": Row(
+        "config.json --policy config.json", ("config.json: ", "see WIRE.md"), program="etmcp-verify"
+    ),
+    "a policy that is not JSON": Row(
+        "config.json --policy p", ("p: ", "see WIRE.md"), file("p", "{"), program="etmcp-verify"
+    ),
+    "trust that is none": Row(
+        "config.json --trust config.json", ("config.json: ", "see WIRE.md"), program="etmcp-verify"
+    ),
+    "trust in a key that is none": Row(
+        "config.json --trust t",
+        ("t: ", "see WIRE.md"),
+        file("t", {"format": "https://etmcp.com/trust/v1", "anchors": {"software": ["zz"]}}),
+        program="etmcp-verify",
+    ),
+    "an option of ours that does not exist": Row("b --force", ("--force", "--help"), program="etmcp-verify"),
+}
+
+ROWS = CONFIGURATION | HOME | COMMANDS | DEMO | TEE | VERIFY
