@@ -147,6 +147,9 @@ def _meta_problems(meta: object) -> list[str]:
 def _local(url: str) -> bool:
     try:
         host = (urlsplit(url).hostname or "").rstrip(".")
-        return host == "localhost" or host.endswith(".localhost") or not ipaddress.ip_address(host).is_global
+    except ValueError:  # brackets that hold no address
+        return True
+    try:
+        return not ipaddress.ip_address(host).is_global
     except ValueError:
-        return not url.partition("://")[2] or "localhost" in url.partition("://")[2].partition("/")[0]
+        return not host or host == "localhost" or host.endswith(".localhost")

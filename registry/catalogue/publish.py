@@ -95,6 +95,7 @@ class Publisher:
         1 `oversized`, `ambiguous-json`, `invalid-name`, `invalid-version`, `invalid-description`; 2 `invalid-entry`;
         3 `unknown-namespace`; 4 `malformed-manifest`; 5 `wrong-key` (no key of the domain signed the challenge);
         6 `unknown-challenge`, `replayed-challenge`, `expired-challenge`; 7 `wrong-manifest`; 8 `version-exists`.
+        Whoever crashes or loses a race between log and catalogue leaves a leaf without an entry, never the reverse.
         """
         name, version = identify(server)
         if found := problems(server):

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -169,17 +169,21 @@ class Catalogue:
 
     @contextmanager
     def transaction(self) -> Generator[None]:
-        """All or nothing; one inside another belongs to the outer one."""
+        """All or nothing; one inside another belongs to the outer one. Raises `RegistryError("storage")`."""
         if self._connection.in_transaction:
             yield
             return
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as e:
+            raise RegistryError("storage", f"{e}; free or mend the disk") from e
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,8 +1,8 @@
 """`Store` in one SQLite file, in which nobody reads a user, a path, a type, a size or a content without the master key.
 
 What the file does tell: how many users, objects and versions there are, when objects expire, and sizes within a factor
-of two. Rows cannot be changed, moved or passed off as another's; an old copy, or missing rows, cannot be told.
-Several processes may use one file.
+of two. Rows cannot be changed, moved or passed off as another's; an old copy, or missing rows, cannot be told. Several
+processes may use one file.
 """
 
 import sqlite3
@@ -118,16 +118,13 @@ class SqliteStore:
         connection: Connection,
     ) -> tuple[Version, bool]:
         index = self._index(connection, user)
-        vault, now = index.vault, self._clock()
-        kept = index.versions(path)
+        vault, now, kept = index.vault, self._clock(), index.versions(path)
         _compare(path, kept[-1].number if kept else 0, if_version)
         surplus = kept[: max(0, len(kept) - self._quota.versions + 1)]
         self._afford(index, content, new=not kept, freed=sum(version.size for version in surplus))
         row = connection.execute("SELECT last FROM users WHERE user = ?", (vault.tag,)).fetchone()
         number = (row[0] if row else 0) + 1
-        size, digest = len(content.data), sha256_hex(content.data)
-        expires_at = None if lifetime is None else now + lifetime
-        version = Version(path, number, content.media_type, content.is_text, size, digest, now, expires_at)
+        version = content.version(path, number, now, lifetime)
         tag, meta = vault.path(path), seal_version(vault, version)
         body = vault.seal(b"body", tag, number, content.data)
         connection.execute("INSERT OR REPLACE INTO users VALUES (?, ?)", (vault.tag, number))
@@ -136,7 +133,7 @@ class SqliteStore:
         for old in surplus:
             where = (vault.tag, tag, old.number)
             connection.execute("DELETE FROM versions WHERE user = ? AND path = ? AND number = ?", where)
-        values = (vault.tag, tag, number, expires_at, meta, body)
+        values = (vault.tag, tag, number, version.expires_at, meta, body)
         connection.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", values)
         index.prune(path, len(surplus))
         index.add(version)
@@ -150,8 +147,7 @@ class SqliteStore:
 
     def _get(self, user: str, path: str, number: int | None, connection: Connection) -> tuple[Version, bytes]:
         index = self._index(connection, user)
-        tag = index.vault.path(path)
-        kept = index.versions(path)
+        tag, kept = index.vault.path(path), index.versions(path)
         version = next((v for v in reversed(kept) if number in {None, v.number}), None)
         where = (index.vault.tag, tag, version.number if version else 0)
         row = connection.execute(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from attest.encoding import sha256_hex
+
 MAX_PATH = 512
 MAX_MEDIA_TYPE = 200
 
@@ -61,6 +63,12 @@ class Content:
     data: bytes
     media_type: str
     is_text: bool
+
+    def version(self, path: str, number: int, now: int, lifetime: int | None) -> Version:
+        """These bytes as a version of an object."""
+        ends = None if lifetime is None else now + lifetime
+        size, digest = len(self.data), sha256_hex(self.data)
+        return Version(path, number, self.media_type, self.is_text, size, digest, now, ends)
 
 
 @dataclass(frozen=True, slots=True)

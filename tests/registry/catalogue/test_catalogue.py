@@ -131,6 +131,7 @@ def test_no_query_is_a_syntax_error(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_publishing_is_strict(changed: Json) -> None:
     assert not problems(entry(remotes=[{"type": "sse", "url": "https://example.com/{tenant}/sse"}]))
+    assert not problems(entry(remotes=[{"type": "sse", "url": "https://mylocalhost.com/"}]))
     assert problems(entry(**changed))
 
 

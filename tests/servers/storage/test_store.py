@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from servers.storage.sqlite import SqliteStore
-from servers.storage.store import Content, StoreError
+from servers.storage.store import Content, Quota, StoreError
 from tests.servers.storage.scene import Clock, open_store, text
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +62,16 @@ async def test_concurrent_puts_share_a_commit(store: SqliteStore) -> None:
     await asyncio.gather(*(store.put("alice", str(number), text("x")) for number in range(200)))
     connection.set_trace_callback(None)
     assert len(commits) < 100
+
+
+async def test_a_version_that_makes_room_pays_for_its_successor(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path, Clock(), Quota(total_bytes=100, versions=2))) as store:
+        for number in range(1, 5):
+            version, _ = await store.put("alice", "a", text("x" * 50))
+            assert version.number == number
+        assert [version.number for version in await store.history("alice", "a", 9)] == [4, 3]
+        with pytest.raises(StoreError, match="quota: that would be 101 bytes of 100"):
+            await store.put("alice", "a", text("x" * 51))
 
 
 async def test_a_full_disk_is_said_and_forgotten_when_it_is_free_again(store: SqliteStore) -> None:
