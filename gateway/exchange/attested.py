@@ -68,10 +68,13 @@ class AttestedCaller:
         )
         salt = secrets.token_bytes(32)
         reply_key = SealingKey() if self._sealed else None
-        if reply_key is None:
-            request = plain_request(header, ask.params, salt)
-        else:
-            request = sealed_request(header, ask.params, salt, held.result.binding.sealing_key, reply_key)
+        try:
+            if reply_key is None:
+                request = plain_request(header, ask.params, salt)
+            else:
+                request = sealed_request(header, ask.params, salt, held.result.binding.sealing_key, reply_key)
+        except AttestError as e:  # appraised, but no key that anything can be sealed to
+            raise self._withheld(ask, e.code) from e
         held.ledger.begin()
         reply = await self._session.request(
             ask.method, request, client=ask.client, sink=ask.sink, deadline=ask.deadline
