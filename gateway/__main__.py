@@ -9,6 +9,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from attest.arguments import Arguments
 from gateway.cli import approve, call, demo, doctor, install, manifest, receipts, serve, tools
@@ -21,6 +22,16 @@ from gateway.upstream import UpstreamError
 
 COMMANDS = (demo, serve, tools, call, receipts, approve, manifest, doctor, install)
 PR_SET_DUMPABLE = 4
+
+
+class Everywhere(Arguments):
+    """Takes the two common options before the command and behind it: snippets have them in either place."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        told: dict[str, Any] = {"default": argparse.SUPPRESS, "type": Path}
+        self.add_argument("--config", metavar="FILE", help="servers, in the mcpServers shape of any client", **told)
+        self.add_argument("--home", metavar="DIR", help="where keys, pins and receipts are kept", **told)
 
 
 def clock() -> int:
@@ -56,9 +67,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Arguments(prog="etmcp", description="One MCP endpoint whose results can be checked.")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="servers, in the mcpServers shape of any client")
-    parser.add_argument("--home", type=Path, metavar="DIR", help="where keys, pins and receipts are kept")
+    parser = Everywhere(prog="etmcp", description="One MCP endpoint whose results can be checked.")
+    parser.set_defaults(config=None, home=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)

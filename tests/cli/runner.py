@@ -1,7 +1,7 @@
 """Runs the console scripts in processes of their own, forked from this one, so that the imports are paid once.
 
-A request is one JSON line, and so is its answer: see `tests.cli.conftest.Programs.run`. The answer names the source line
-of every `UserError` that was raised.
+A request is one JSON line, its answer the exit code: see `programs.py`. In the request's folder are then the outputs,
+and in the file `sites` the source line of each `UserError` that was made.
 """
 
 import inspect

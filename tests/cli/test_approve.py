@@ -1,5 +1,6 @@
 """What a server offers is held to its pin or to its publisher's manifest until the operator approves it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_changed_description_blocks_that_tool_alone_until_it_is_approved(place
     assert approved.out.splitlines() == [difference, "lean: approved 2 tools as observer-attested"]
     assert place.done("call", "echo", "text=again").out == "again\n"
     assert place.done("approve", "lean").out == "lean: nothing to approve, everything matches its manifest\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"), [("y", 0, "approved"), ("n", 1, "left as it was"), ("", 1, "left")]
+)
+def test_on_a_terminal_it_asks_and_only_yes_is_yes(place: Place, answer: str, code: int, said: str) -> None:
+    place.call()
+    place.lean.offer(tool("echo", "Another."), tool("other"))
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{answer}\n".encode())
+        done = place.run("approve", "lean", stdin=os.ttyname(theirs))
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.code == code
+    assert "approve this for lean? [y/N]" in done.out + done.err
+    assert f"lean: {said}" in done.out
+    assert place.run("call", "echo", "text=hello").code == code
 
 
 def test_a_change_that_only_clients_see_is_told_apart_and_blocked_too(place: Place) -> None:

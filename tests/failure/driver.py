@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.__main__ import main as etmcp
 from tests.support.rawclient import envelope
 
-AT_ONCE = 32
+AT_ONCE = 24
 SECONDS = 20
 
 
@@ -47,7 +47,7 @@ def turn(config: Path, home: Path, rng: random.Random) -> int:
     os.close(theirs_in)
     os.close(theirs_out)
     sent = answered = 0
-    enough = rng.randrange(3 * AT_ONCE)
+    enough = rng.randrange(2 * AT_ONCE)
     rest = b""
     deadline = time.monotonic() + SECONDS
     with selectors.DefaultSelector() as selector:

@@ -23,7 +23,7 @@ from tests.support.rawclient import ETMCP, envelope
 from tests.support.stage import Lean, configuration
 
 ROOT = Path(__file__).parents[2]
-DRIVERS, ROUNDS, SECONDS = 4, 51, 80
+DRIVERS, ROUNDS, SECONDS = 4, 51, 180
 GONE_SECONDS = 5
 
 

@@ -42,3 +42,14 @@ def test_input_from_a_file_is_answered_into_a_file(environment: dict[str, str], 
     with asked.open() as stdin, told.open("w") as stdout:
         subprocess.run([ETMCP, "stdio"], stdin=stdin, stdout=stdout, env=environment, timeout=60, check=True)
     assert json.loads(told.read_text())["result"]["serverInfo"]["name"] == "etmcp"
+
+
+def test_common_options_stand_before_the_command_or_behind_it(environment: dict[str, str], tmp_path: Path) -> None:
+    there, missing = str(tmp_path / "there"), str(tmp_path / "missing.json")
+    for arguments in (["--home", there, "receipts", "list"], ["receipts", "list", "--home", there]):
+        subprocess.run([ETMCP, *arguments], env=environment, timeout=60, check=True)
+    assert Path(there).is_dir()
+    for arguments in (["--config", missing, "tools"], ["tools", "--config", missing]):
+        done = subprocess.run([ETMCP, *arguments], env=environment, timeout=60, capture_output=True, check=False)
+        assert done.returncode == 2
+        assert missing in done.stderr.decode()

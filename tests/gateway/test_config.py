@@ -55,7 +55,7 @@ def test_a_manifests_path_starts_at_the_configuration_file(tmp_path: Path) -> No
     ],
 )
 def test_a_rule_that_is_not_understood_is_an_error_and_not_no_rule(tmp_path: Path, etmcp: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="mcpServers.a.etmcp"):
+    with pytest.raises(UserError, match=r"mcpServers\.a\.etmcp"):
         read(tmp_path, {"a": {"command": "x", "etmcp": etmcp}})
 
 
@@ -81,7 +81,7 @@ def test_an_alias_that_could_not_be_part_of_a_uri_is_refused(tmp_path: Path, ali
 
 def test_a_receipt_names_the_launch_and_no_secret_of_it(tmp_path: Path) -> None:
     secret = "hunter2"
-    servers = {
+    servers: dict[str, Any] = {
         "a": {"command": "/opt/bin/x", "args": ["--token", secret], "env": {"TOKEN": secret}},
         "b": {"url": f"https://h/p?token={secret}", "headers": {"authorization": secret}},
     }

@@ -12,7 +12,6 @@ import pytest
 from gateway.errors import UserError
 from gateway.store import Statement, Store
 
-pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,18 +40,21 @@ def store(path: Path) -> Iterator[Store]:
     store.close()
 
 
+@pytest.mark.anyio
 async def test_write_returns_after_the_commit(store: Store, path: Path) -> None:
     for n in range(20):
         await store.write(refusal(str(n)))
         assert kept(path)[-1] == str(n)
 
 
+@pytest.mark.anyio
 async def test_what_is_written_together_is_there_whole_or_not_at_all(store: Store, path: Path) -> None:
     with pytest.raises(UserError, match="no such table: nowhere"):
         await store.write(refusal("first"), ("INSERT INTO nowhere VALUES (1)", ()))
     assert kept(path) == []
 
 
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     "bad",
     [
@@ -71,6 +73,7 @@ async def test_one_bad_statement_fails_alone_and_ends_nothing(store: Store, path
     await asyncio.wait_for(store.write(refusal("after")), 10)
 
 
+@pytest.mark.anyio
 async def test_a_writer_that_goes_away_takes_nobody_with_it(store: Store, path: Path) -> None:
     writes = [asyncio.create_task(store.write(refusal(str(n)))) for n in range(5)]
     await asyncio.sleep(0)
@@ -80,6 +83,7 @@ async def test_a_writer_that_goes_away_takes_nobody_with_it(store: Store, path: 
     assert set(kept(path)) >= {"0", "1", "3", "4", "after"}
 
 
+@pytest.mark.anyio
 async def test_close_finishes_what_is_queued(path: Path) -> None:
     store = Store(path)
     writes = [asyncio.create_task(store.write(refusal(str(n)))) for n in range(50)]
@@ -103,7 +107,7 @@ asyncio.run(main())
 """
 
 
-async def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
+def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
     """The first of them makes the file, and they race for that too."""
     command = [sys.executable, "-c", OTHER, str(path)]
     others = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(3)]
@@ -125,18 +129,24 @@ def test_a_file_that_is_no_database_is_named_with_what_to_do(path: Path, content
     assert path.read_bytes() == content
 
 
-async def test_a_file_that_is_damaged_inside_is_named_when_it_is_read(path: Path) -> None:
+@pytest.fixture
+def damaged(path: Path) -> Path:
+    """A database whose first page alone is whole."""
     store = Store(path)
-    await store.write(*(refusal("x" * 2000) for _ in range(50)))
     store.close()
     data = path.read_bytes()
     path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
-    damaged = Store(path)
+    return path
+
+
+@pytest.mark.anyio
+async def test_a_file_that_is_damaged_inside_is_named_when_it_is_used(damaged: Path) -> None:
+    store = Store(damaged)
     try:
         with pytest.raises(UserError, match="move the file away") as e:
-            damaged.read("SELECT code FROM refusals")
-        assert str(e.value).startswith(f"{path}: ")
+            store.read("SELECT code FROM refusals")
+        assert str(e.value).startswith(f"{damaged}: ")
         with pytest.raises(UserError, match="malformed"):
-            await asyncio.wait_for(damaged.write(refusal("new")), 10)
+            await asyncio.wait_for(store.write(refusal("new")), 10)
     finally:
-        damaged.close()
+        store.close()

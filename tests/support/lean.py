@@ -111,7 +111,7 @@ def main(folder: Path) -> None:
             continue
         match request["method"]:
             case "server/discover":
-                said = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": info}
+                said: Any = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": info}
                 send({"id": number, "result": said})
             case "tools/list":
                 send({"id": number, "result": {"tools": tools}})

@@ -22,7 +22,7 @@ def describe_data(data: str) -> dict[str, Any]:
     if mode == "fails":
         raise ValueError("no data like that")
     report(environment={"tier": "process"}, usage={"fuel": len(data)})
-    value = {"format": "text", "lines": data.count("\n"), "truncated": False, "columns": [], "rows": 0}
+    value: dict[str, Any] = {"format": "text", "lines": data.count("\n"), "truncated": False, "columns": [], "rows": 0}
     return {"value": value, "data": data[:20]}
 
 
