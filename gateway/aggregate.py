@@ -51,7 +51,7 @@ class Aggregate:
         """Ask every member what it offers, all at once; return each one's state in a few words."""
 
         async def one(member: Member) -> str:
-            with anyio.move_on_after(SURVEY_SECONDS):
+            with anyio.move_on_after(member.patience(SURVEY_SECONDS)):
                 try:
                     await member.link()
                 except (Withheld, UpstreamError, UserError) as e:  # the last: its manifest cannot be read
@@ -61,7 +61,7 @@ class Aggregate:
                 except (Withheld, UpstreamError) as e:
                     return f"failed: {self.told(e)}"
                 return "ready" if listing.review.clean else "ready, with unapproved changes"
-            return f"failed: no answer within {SURVEY_SECONDS} s"
+            return "failed: no answer yet; it is still being waited for"
 
         states = await asyncio.gather(*map(one, self.members.values()))
         return dict(zip(self.members, states, strict=True))
@@ -212,7 +212,7 @@ class Aggregate:
 
     async def _gather(self, method: str, key: str, states: dict[str, str]) -> dict[str, list[Json]]:
         async def one(member: Member) -> list[Json]:
-            with anyio.move_on_after(SURVEY_SECONDS):
+            with anyio.move_on_after(member.patience(SURVEY_SECONDS)):
                 try:
                     link = await member.link()
                     items = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
@@ -221,7 +221,7 @@ class Aggregate:
                     return []
                 states[member.alias] = "ready"
                 return items
-            states[member.alias] = f"failed: no answer within {SURVEY_SECONDS} s"
+            states[member.alias] = "failed: no answer yet; it is still being waited for"
             return []
 
         return dict(zip(self.members, await asyncio.gather(*map(one, self.members.values())), strict=True))

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Member:
         self._linking: asyncio.Task[Link] | None = None
         # Until when (event loop clock) the last failure answers for new attempts.
         self._failed_until = -math.inf
+        # When (event loop clock) the connection in use or being made was begun.
+        self._begun = -math.inf
         # What the last listing found; None until there was one.
         self.listing: Listing | None = None
 
@@ -92,6 +95,11 @@ class Member:
         )
         return pinned or self.server.etmcp.require == "executor-attested"
 
+    def patience(self, most: float) -> float:
+        """How many of `most` seconds a list should wait for it: less the longer it already lets others wait."""
+        connecting = self._linking is not None and not self._linking.done()
+        return max(most - (anyio.current_time() - self._begun), 1) if connecting else most
+
     async def link(self) -> Link:
         """The connection; raises `Withheld` or `UpstreamError` where there is none to be had."""
         task = self._linking
@@ -103,6 +111,7 @@ class Member:
                 self.dropped(link)
                 task = None
         if task is None:
+            self._begun = now
             task = self._linking = asyncio.create_task(self._connect(), name=f"connect {self.alias}")
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may have no waiter left
         return await asyncio.shield(task)
@@ -140,8 +149,8 @@ class Member:
             str(info.get("name", "")),
             str(info.get("version", "")),
             link.caller.kind,
-            {str(tool.get("name")): tool for tool in tools},
-            {str(prompt.get("name")): prompt for prompt in prompts},
+            _by_name(tools),
+            _by_name(prompts),
             session.instructions,
         )
         manifest = await self._manifest(offer, link.published)
@@ -242,3 +251,10 @@ class Member:
         if needed:
             raise Withheld(self.alias, "everything", "root" if offers else "unattested")
         return ObservedCaller(self.alias, session, self._hub.observer, self.server.launch())
+
+
+def _by_name(definitions: list[Json]) -> dict[str, Json]:
+    """Definitions by name. Of two under one name nobody could say which is meant, so neither is offered."""
+    names = Counter(str(definition.get("name")) for definition in definitions)
+    named = {str(definition["name"]): definition for definition in definitions if "name" in definition}
+    return {name: definition for name, definition in named.items() if names[name] == 1}
