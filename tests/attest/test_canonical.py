@@ -126,7 +126,7 @@ def test_the_work_is_linear_in_the_text_whatever_it_holds(unit: bytes) -> None:
     started = time.perf_counter()
     with pytest.raises(CanonicalError):
         parse(text)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 60  # quadratic work takes the better part of an hour
 
 
 def test_integers_of_any_readable_size_are_exact() -> None:

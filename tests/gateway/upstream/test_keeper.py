@@ -116,7 +116,10 @@ async def run(script: str, **options: Any) -> tuple[str, int]:
 
 async def test_signals_and_descriptors_of_the_server_are_as_after_a_login() -> None:
     printed, _ = await run("grep -E 'Sig(Ign|Blk)' /proc/self/status; ls /proc/self/fd")
-    assert printed.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16, "0", "1", "2", "3"]  # 3: of ls itself
+    _, blocked, _, ignored, *descriptors = printed.split()
+    # 32 and up are the C library's own and cannot be set; whoever started us may have left them ignored.
+    assert int(blocked, 16) & 0x7FFF_FFFF == int(ignored, 16) & 0x7FFF_FFFF == 0
+    assert descriptors == ["0", "1", "2", "3"]  # 3: of ls itself
 
 
 @pytest.mark.skipif(landlock_version() == 0, reason="this kernel has no Landlock")
