@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from gateway.aggregate import Aggregate, Client
 from gateway.config import load
 from gateway.front.http import serve_http
@@ -29,7 +31,9 @@ class Plain(Aggregate):
         definition: str | None,  # noqa: ARG002
         client: Client,
     ) -> dict[str, Any]:
-        return await self._plain(member, method, params, client)
+        link = await member.link()
+        deadline = anyio.current_time() + member.server.etmcp.timeout
+        return await link.session.request(method, params, client=client.face, deadline=deadline)
 
 
 async def main(config: Path, home: Path, port: int) -> None:
