@@ -1,6 +1,7 @@
 """The WebAssembly tier: programs run in worker processes, one call at a time in each, every call in a new instance."""
 
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -95,7 +96,7 @@ class WasmSandbox:
             worker = None
             while self._idle and worker is None:
                 worker = self._idle.pop()
-                if worker.process.returncode is not None:  # it died between two calls
+                if not _alive(worker.process):  # it died between two calls
                     await self._end(worker)
                     worker = None
             worker = worker or await self._start(lambda _: None)
@@ -179,6 +180,18 @@ class _Worker:
         if size > most:
             raise anyio.BrokenResourceError
         return await self._received.receive_exactly(size)
+
+
+def _alive(process: Process) -> bool:
+    """Ask the kernel: the event loop learns of a death later, and a call could be given to the dead in between."""
+    if process.returncode is not None:
+        return False
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:  # reaped already
+        return False
+    except AttributeError:  # a system without waitid: a death that the loop has not noticed yet fails one call
+        return True
 
 
 async def _spawn(module: str, cache_dir: Path) -> Process:
