@@ -117,8 +117,7 @@ async def _call(gateway: Gateway, context: Context, text: str, steps: Steps) -> 
     await aggregate.merged("tools/list")
     owners = [alias for alias, member in aggregate.members.items() if _offers(member.listing)]
     if len(owners) != 1:
-        states = "; ".join(filter(None, (member.failure for member in aggregate.members.values())))
-        raise UserError(f"demo: no one server offers {TOOL}; run it without --config. {states}".strip())
+        raise UserError(f"demo: {_why_nobody(gateway)}")
     member = aggregate.members[owners[0]]
     chosen = f"The gateway chooses server {_cut(member.alias, 24)}: of {_count(gateway)} tools it offers this one."
     steps.step("choose", chosen, seconds=clock() - linked)
@@ -229,6 +228,16 @@ def _read(path: Path) -> str:
 
 def _offers(listing: Any) -> bool:
     return listing is not None and TOOL in listing.approved("tool", listing.offer.tools)
+
+
+def _why_nobody(gateway: Gateway) -> str:
+    """Why not exactly one server offers the tool, and what to do."""
+    members = gateway.aggregate.members
+    for alias, member in members.items():
+        if member.listing and f"tool {TOOL}" in member.listing.review.drifted:
+            return f"{TOOL} of {alias} is not what was approved; review it with `etmcp approve {alias}`"
+    states = "; ".join(filter(None, (member.failure for member in members.values())))
+    return f"no one server offers {TOOL}; run it without --config. {states}".strip()
 
 
 def _count(gateway: Gateway) -> int:
