@@ -12,8 +12,8 @@ import pytest
 from tests.support.rawclient import ETMCP, envelope
 from tests.support.stage import Lean, configuration
 
-WAL = re.compile(r"^(\d+) (?:fsync|fdatasync)\(\d+<.*\.sqlite-wal>(\) += 0| <unfinished)")
-RESUMED = re.compile(r"^(\d+) <... (?:fsync|fdatasync) resumed>\) += 0")
+WAL = re.compile(r"^(\d+) +(?:fsync|fdatasync)\(\d+<.*\.sqlite-wal>(\) += 0| <unfinished)")
+RESUMED = re.compile(r"^(\d+) +<... (?:fsync|fdatasync) resumed>\) += 0")
 CALLS = "read,write,writev,fsync,fdatasync"
 TRACE = ("-f", "-y", "-s", "100000", "-e", f"trace={CALLS}", "-e", "signal=none", "-o")
 ROOT = Path(__file__).parents[2]
@@ -78,8 +78,8 @@ def test_the_receipt_is_synced_between_the_upstreams_answer_and_the_clients(stra
     lines = traced(strace, tmp_path, ["first", *texts])
     ours = lines[0].split()[0]
     for text in texts:
-        answered = at(lines, rf'^{ours} (?:read\(|<... read resumed>).*\\"result\\": .*\\"text\\": \\"{text}\\"')
-        written = at(lines, rf'^{ours} writev?\(.*\\"id\\":\\"{text}\\".*\\"result\\":.*\\"text\\":\\"{text}\\"')
+        answered = at(lines, rf'^{ours} +(?:read\(|<... read resumed>).*\\"result\\": .*\\"text\\": \\"{text}\\"')
+        written = at(lines, rf'^{ours} +writev?\(.*\\"id\\":\\"{text}\\".*\\"result\\":.*\\"text\\":\\"{text}\\"')
         between = [begun for begun, ended in syncs(lines) if answered < begun and ended < written]
         assert between, f"{text} left before it was on disk"
 
