@@ -120,7 +120,7 @@ class Aggregate:
         return {key: list(found.values()), "_meta": {SERVERS: states}}
 
     async def complete(self, params: Json, client: Client) -> Json:
-        """`completion/complete`, unsigned: it is a convenience, not a result."""
+        """`completion/complete`, checked where the server can sign it, and not kept: a convenience, not a result."""
         ref = params.get("ref")
         reference = cast(Json, ref) if isinstance(ref, dict) else {}
         if reference.get("type") == "ref/prompt":

@@ -205,7 +205,7 @@ class Member:
             await session.connect(deadline=deadline)
             caller = await self._caller(transport, session, published)
             return Link(transport, session, caller, published)
-        except BaseException:
+        except BaseException:  # cancelled too: what was started must not stay
             self._failed_until = anyio.current_time() + RETRY_SECONDS
             if transport is not None:
                 with anyio.CancelScope(shield=True):

@@ -60,7 +60,7 @@ async def spawn(alias: str, command: Command) -> Child:
         raise
     try:
         await child.started(command.argv[0], command.cwd)
-    except BaseException:
+    except BaseException:  # cancelled too: the child must not stay
         await child.stop()
         raise
     return child

@@ -178,7 +178,7 @@ class Catalogue:
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # whatever ends it, half of it must not stay
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise

@@ -140,7 +140,7 @@ def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection
         try:
             yield connection
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever ends it, half of it must not stay
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise

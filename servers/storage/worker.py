@@ -52,7 +52,7 @@ class Worker:
             self._connection.executescript(schema)
             self._start()
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it is, the file must not stay open
             self._connection.close()
             raise
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
