@@ -18,7 +18,7 @@ from gateway.exchange import Answer, Ask
 from gateway.hub import Hub
 from gateway.member import Link, Listing, Member
 from gateway.names import advertise
-from gateway.upstream import Json, Sink, UpstreamError, UpstreamUnavailable
+from gateway.upstream import Downlink, Json, UpstreamError, UpstreamUnavailable, refuse
 from gateway.upstream.session import ClientFace
 
 SURVEY_SECONDS = 12
@@ -36,7 +36,7 @@ class Client:
 
     face: ClientFace
     nonce: str | None
-    sink: Sink
+    down: Downlink
 
 
 class Aggregate:
@@ -188,7 +188,7 @@ class Aggregate:
             client_nonce=client.nonce,
             definition=definition,
             previous=self._hub.records.round_before(member.alias, params),
-            sink=_numbers_only(client.sink) if link.caller.kind == "executor-attested" else client.sink,
+            down=_numbers_only(client.down) if link.caller.kind == "executor-attested" else client.down,
             deadline=anyio.current_time() + member.server.etmcp.timeout,
         )
 
@@ -260,7 +260,7 @@ def _unclaimed(error: Json) -> Json:
     return {**error, "data": {name: v for name, v in cast(Json, data).items() if not name.startswith(wire.PREFIX)}}
 
 
-def _numbers_only(sink: Sink) -> Sink:
+def _numbers_only(down: Downlink) -> Downlink:
     """What may pass before the receipt is checked: how far it is, as numbers."""
 
     async def filtered(message: Json) -> None:
@@ -271,6 +271,6 @@ def _numbers_only(sink: Sink) -> Sink:
         numbers = {k: told[k] for k in ("progress", "total") if type(told.get(k)) in (int, float)}
         if "progress" in numbers and "progressToken" in told:
             token = told["progressToken"]
-            await sink({"method": message["method"], "params": {"progressToken": token, **numbers}})
+            await down.tell({"method": message["method"], "params": {"progressToken": token, **numbers}})
 
-    return filtered
+    return Downlink(filtered, refuse)

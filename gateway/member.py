@@ -23,7 +23,7 @@ from gateway.hub import Hub
 from gateway.pins import Offer, Review, review
 from gateway.upstream import Json, Transport, UpstreamError, UpstreamRefused
 from gateway.upstream.http import HttpTransport
-from gateway.upstream.session import Session
+from gateway.upstream.session import ClientFace, Session
 from gateway.upstream.spawn import Command
 from gateway.upstream.stdio import StdioTransport, open_stdio
 
@@ -201,7 +201,8 @@ class Member:
         try:
             published = self._hub.published(self.alias, self.server)
             transport = await self._open()
-            session = Session(self.alias, transport, info=self._hub.info, era=self.server.etmcp.era)
+            face = ClientFace({}, self._hub.info)
+            session = Session(self.alias, transport, face=face, era=self.server.etmcp.era)
             await session.connect(deadline=deadline)
             caller = await self._caller(transport, session, published)
             return Link(transport, session, caller, published)

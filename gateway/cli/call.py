@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from attest import wire
 from attest.canonical import parse
 from attest.errors import CanonicalError
 from gateway.aggregate import Client, Unknown
 from gateway.cli.context import Commands, Context
 from gateway.errors import UserError
-from gateway.upstream import Json
+from gateway.upstream import DEAF, Json
 from gateway.upstream.session import ClientFace
 
 
@@ -50,11 +48,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
 def anonymous(context: Context) -> Client:
     """The command line as a client: it can do nothing but wait."""
-
-    async def ignore(_: Json) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    return Client(ClientFace({}, {"name": "etmcp", "version": context.version}), None, ignore)
+    return Client(ClientFace({}, {"name": "etmcp", "version": context.version}), None, DEAF)
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -20,7 +20,7 @@ from gateway.differences import visible
 from gateway.errors import UserError
 from gateway.exchange.attested import AttestedCaller
 from gateway.runtime import Gateway
-from gateway.upstream import Json
+from gateway.upstream import Downlink, Json, refuse
 
 TOOL = "describe_data"
 POLICY = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
@@ -253,7 +253,7 @@ def _waiting(context: Context, steps: Steps) -> Client:
             steps.say("   preparing the sandbox; the first time on a machine that takes some seconds ...")
         said.append(message)
 
-    return Client(client.face, client.nonce, told)
+    return Client(client.face, client.nonce, Downlink(told, refuse))
 
 
 def _first_text(result: Json) -> str:

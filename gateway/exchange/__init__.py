@@ -6,9 +6,8 @@ from typing import Any, Protocol
 from attest.evidence import Assurance
 from attest.receipt import Receipt
 from attest.statement import Kind
-from gateway.upstream import Json, Sink
+from gateway.upstream import DEAF, Downlink, Json
 from gateway.upstream.session import ClientFace
-from gateway.upstream.wire import ignore
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +24,14 @@ class Ask:
     client_nonce: str | None
     definition: str | None
     previous: str | None
-    sink: Sink
+    down: Downlink
     deadline: float
 
 
 def listing(method: str, params: Json, deadline: float) -> Ask:
     """The gateway asking for itself."""
     face = ClientFace({}, {"name": "etmcp", "version": "1"})
-    return Ask(method, params, face, None, None, None, ignore, deadline)
+    return Ask(method, params, face, None, None, None, DEAF, deadline)
 
 
 @dataclass(frozen=True, slots=True)

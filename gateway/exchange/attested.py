@@ -77,7 +77,7 @@ class AttestedCaller:
             raise self._withheld(ask, e.code) from e
         held.ledger.begin()
         reply = await self._session.request(
-            ask.method, request, client=ask.client, sink=ask.sink, deadline=ask.deadline
+            ask.method, request, client=ask.client, down=ask.down, deadline=ask.deadline
         )
         if (code := _refusal(reply)) == "unknown-key":
             return None

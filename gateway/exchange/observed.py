@@ -53,7 +53,7 @@ class ObservedCaller:
         observer = self._observer
         received_at = observer.clock()
         reply = await self._session.request(
-            ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
+            ask.method, ask.params, client=ask.client, down=ask.down, deadline=ask.deadline
         )
         try:
             body, preimage, outcome = self._body(reply, ask.method)
@@ -98,7 +98,7 @@ class ObservedCaller:
     async def fetch(self, ask: Ask) -> Json:
         """See `Caller.fetch`."""
         reply = await self._session.request(
-            ask.method, ask.params, client=ask.client, sink=ask.sink, deadline=ask.deadline
+            ask.method, ask.params, client=ask.client, down=ask.down, deadline=ask.deadline
         )
         return self._body(reply, ask.method)[0]
 

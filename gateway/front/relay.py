@@ -19,7 +19,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from attest import wire
 from gateway.aggregate import Aggregate, Client, Unknown
 from gateway.errors import UserError, Withheld
-from gateway.upstream import Json, Sink, UpstreamError
+from gateway.upstream import Downlink, Json, UpstreamError, refuse
 from gateway.upstream.session import ClientFace
 
 Context = ServerRequestContext[Any, Any]
@@ -135,12 +135,12 @@ def _client(ctx: Context, params: Json, *, modern: bool) -> Client:
         )
     call = told.get(wire.CALL)
     nonce = cast(Json, call).get("clientNonce") if isinstance(call, dict) else None
-    return Client(face, nonce if isinstance(nonce, str) and len(nonce) <= 256 else None, _sink(ctx))
+    return Client(face, nonce if isinstance(nonce, str) and len(nonce) <= 256 else None, _down(ctx))
 
 
-def _sink(ctx: Context) -> Sink:
+def _down(ctx: Context) -> Downlink:
     async def deliver(message: Json) -> None:
         raw: Any = JSONRPCNotification.model_validate({"jsonrpc": "2.0", **message})
         await ctx.session.send_notification(raw, ctx.request_id)
 
-    return deliver
+    return Downlink(deliver, refuse)

@@ -12,14 +12,11 @@ Deadlines are points on the event loop's clock (`anyio.current_time()`, seconds)
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 Json = dict[str, Any]
-Sink = Callable[[Json], Awaitable[None]]
-"""Takes the raw notifications that arrive for one request, in order, before its response."""
-
-Listener = Callable[[Json], Awaitable[None]]
-"""Takes the raw notifications that belong to no request (list_changed, legacy log messages)."""
+METHOD_NOT_FOUND = -32601
 
 MAX_MESSAGE = 32 * 1024 * 1024
 """Bytes of the largest message accepted from an upstream."""
@@ -61,10 +58,35 @@ class UpstreamRefused(UpstreamError):
         self.code = code
 
 
+@dataclass(frozen=True, slots=True)
+class Downlink:
+    """The way back to whoever a request is made for, or to the owner of a connection for what belongs to no request.
+
+    `tell` takes raw notifications, in order, before the response. `ask` takes a raw request of the server (sampling,
+    elicitation, roots) and returns the raw `{"result": ...}` or `{"error": ...}`.
+    """
+
+    tell: Callable[[Json], Awaitable[None]]
+    ask: Callable[[Json], Awaitable[Json]]
+
+
+async def _ignore(message: Json) -> None:
+    pass
+
+
+async def refuse(request: Json) -> Json:
+    """Answer a request of a server that was promised nothing."""
+    return {"error": {"code": METHOD_NOT_FOUND, "message": f"this client does not serve {request['method']}"}}
+
+
+DEAF = Downlink(_ignore, refuse)
+"""Of a caller who wants no notifications and answers no questions."""
+
+
 class Transport(Protocol):
     """One connection to one server. Safe for concurrent requests."""
 
-    async def request(self, message: Json, *, headers: Mapping[str, str], sink: Sink, deadline: float) -> Json:
+    async def request(self, message: Json, *, headers: Mapping[str, str], down: Downlink, deadline: float) -> Json:
         """Send `message` (`method`, `params`) and return the raw response, `{"result": ...}` or `{"error": ...}`.
 
         An `id` in `message` is the caller's own: it never crosses, but what the server says about it (progress

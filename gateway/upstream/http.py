@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 
 import aiohttp
 import anyio
@@ -12,10 +13,10 @@ from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER
 
 from attest.errors import CanonicalError
 from gateway.upstream import (
+    DEAF,
     MAX_MESSAGE,
+    Downlink,
     Json,
-    Listener,
-    Sink,
     UpstreamError,
     UpstreamGarbled,
     UpstreamRefused,
@@ -25,6 +26,7 @@ from gateway.upstream import (
     printable,
     wire,
 )
+from gateway.upstream.questions import Questions
 from gateway.upstream.sse import Event, EventTooLarge, events
 
 SESSION = "mcp-session-id"
@@ -44,6 +46,16 @@ def new_pool() -> aiohttp.ClientSession:
     )
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A request whose answer is being read, maybe from several streams one after the other."""
+
+    request: wire.Numbered
+    down: Downlink
+    questions: Questions
+    last: Event = field(default_factory=Event)  # what a resumption needs: the newest id, the newest delay
+
+
 class HttpTransport:
     """A `Transport` to one URL. `headers` (credentials, say) go with every request and never into a message."""
 
@@ -54,24 +66,24 @@ class HttpTransport:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        listener: Listener | None = None,
+        owner: Downlink = DEAF,
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self._alias, self._pool, self._url, self._max = alias, pool, url, max_message
         self._static = {"content-type": PLAIN, "accept": f"{PLAIN}, {STREAM}", "accept-encoding": "identity"}
         self._static |= {name.lower(): value for name, value in (headers or {}).items()}
-        self._listener = listener
+        self._owner = owner
         self._listening: asyncio.Task[None] | None = None  # the GET stream; replaced at each `initialized`
         self._session: dict[str, str] = {}  # session and version headers of the legacy era; from `initialize` on
         self._numbers = itertools.count(1)
 
-    async def request(self, message: Json, *, headers: Mapping[str, str], sink: Sink, deadline: float) -> Json:
+    async def request(self, message: Json, *, headers: Mapping[str, str], down: Downlink, deadline: float) -> Json:
         """See `Transport`."""
         request = wire.Numbered(message, next(self._numbers))
         answered = False
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
-                answer = await self._exchange(request, headers, sink)
+                answer = await self._exchange(request, headers, down)
                 answered = True
                 return answer
         except UpstreamError:
@@ -90,9 +102,9 @@ class HttpTransport:
         if starts and MCP_PROTOCOL_VERSION_HEADER in headers:
             self._session[MCP_PROTOCOL_VERSION_HEADER] = headers[MCP_PROTOCOL_VERSION_HEADER]
         await self._farewell(message, headers, seconds=10)
-        if starts and self._listener:
+        if starts and self._owner is not DEAF:
             await self._stop_listening()
-            self._listening = asyncio.create_task(self._listen(self._listener))
+            self._listening = asyncio.create_task(self._listen())
 
     async def aclose(self) -> None:
         """Stop listening and end the legacy session, if there is one. The pool stays open."""
@@ -145,48 +157,72 @@ class HttpTransport:
             what = f"the connection failed ({type(error).__name__})"
             raise UpstreamUnavailable(self._alias, what, "try again; if it stays so, look at its log") from error
 
-    async def _exchange(self, request: wire.Numbered, headers: Mapping[str, str], sink: Sink) -> Json:
+    async def _exchange(self, request: wire.Numbered, headers: Mapping[str, str], down: Downlink) -> Json:
         used = None if request.method == "initialize" else self._session.get(SESSION)
         if request.method == "initialize":
             self._session = {}
-        last = Event()  # what a resumption needs: the newest id, the newest delay
-        try:
-            async with self._open("POST", wire.encode(request.wire), headers) as response:
-                if request.method == "initialize" and (given := response.headers.get(SESSION)):
-                    self._session[SESSION] = given
-                if response.status == 404 and used:
-                    raise UpstreamSessionLost(self._alias, "forgot its session", "it was probably restarted: try again")
-                if response.content_type != STREAM or response.status != 200:
-                    return request.restore(await self._document(response, request))
-                if answer := await self._follow(response, request, sink, last):
-                    return answer
-        except UpstreamUnavailable:
-            if last.id is None or not used:
-                raise  # nothing to resume from
+        async with self._questioned() as questions:
+            reading = Reading(request, down, questions)
+            try:
+                async with self._open("POST", wire.encode(request.wire), headers) as response:
+                    if request.method == "initialize" and (given := response.headers.get(SESSION)):
+                        self._session[SESSION] = given
+                    if response.status == 404 and used:
+                        advice = "it was probably restarted: try again"
+                        raise UpstreamSessionLost(self._alias, "forgot its session", advice)
+                    if response.content_type != STREAM or response.status != 200:
+                        return request.restore(await self._document(response, request))
+                    if answer := await self._follow(response, reading):
+                        return answer
+            except UpstreamUnavailable:
+                if reading.last.id is None or not used:
+                    raise  # nothing to resume from
+            if answer := await self._resumed(reading, used):
+                return answer
+        what = f"ended its stream without an answer to {request.method}"
+        raise UpstreamUnavailable(self._alias, what, "the call may have had effects: look before you repeat it")
+
+    async def _resumed(self, reading: Reading, used: str | None) -> Json | None:
+        """Ask again for what follows the last event, as long as the session lives and the server goes along."""
+        last = reading.last
         while last.id is not None and used and self._session.get(SESSION) == used:
             await anyio.sleep(min(MOST_RETRY, max(LEAST_RETRY, FIRST_RETRY if last.retry is None else last.retry)))
             async with self._open("GET", None, {"last-event-id": last.id, "accept": STREAM}) as response:
                 if response.status != 200 or response.content_type != STREAM:
                     break
-                if answer := await self._follow(response, request, sink, last):
+                if answer := await self._follow(response, reading):
                     return answer
-        what = f"ended its stream without an answer to {request.method}"
-        raise UpstreamUnavailable(self._alias, what, "the call may have had effects: look before you repeat it")
+        return None
 
-    async def _follow(
-        self, response: aiohttp.ClientResponse, request: wire.Numbered, sink: Sink, last: Event
-    ) -> Json | None:
-        """Read a stream up to the response, None if it ends before. Keeps `last` up to date."""
-        async with aclosing(self._messages(response, last)) as messages:
+    async def _follow(self, response: aiohttp.ClientResponse, reading: Reading) -> Json | None:
+        """Read a stream up to the response, None if it ends before. Keeps `reading.last` up to date."""
+        request = reading.request
+        async with aclosing(self._messages(response, reading.last)) as messages:
             async for message in messages:
                 if wire.is_response(message):
                     if self._answers(message, request):
                         return request.restore(message)
                 elif "id" in message:
-                    await self._farewell(wire.reply(message), {})
-                else:
-                    await sink(request.restore(message))
+                    reading.questions.take(message, reading.down)
+                elif not reading.questions.withdraw(message):
+                    await reading.down.tell(request.restore(message))
         return None
+
+    @asynccontextmanager
+    async def _questioned(self) -> AsyncGenerator[Questions]:
+        """What the server asks for one request, or on the standalone stream; with that the questions end."""
+        questions = Questions(self._reply)
+        try:
+            yield questions
+        finally:
+            await questions.close()
+
+    async def _reply(self, answer: Json) -> None:
+        try:
+            await self._farewell(answer, {})
+        except ValueError:  # an answer that is not JSON
+            error = {"code": -32603, "message": "the client answered with what is not JSON"}
+            await self._farewell({"id": answer["id"], "error": error}, {})
 
     async def _messages(self, response: aiohttp.ClientResponse, last: Event) -> AsyncGenerator[Json]:
         """Yield the messages of an event stream. Raises `UpstreamGarbled`."""
@@ -260,7 +296,7 @@ class HttpTransport:
             advice = 'check "url" in the configuration'
             raise UpstreamRefused(self._alias, f"refused the request (HTTP {status})", advice, status)
 
-    async def _listen(self, listener: Listener) -> None:
+    async def _listen(self) -> None:
         """Hold the standalone stream of a legacy session open while the server offers one."""
         last, session = Event(), self._session.get(SESSION)
         pause = FIRST_RETRY
@@ -270,23 +306,23 @@ class HttpTransport:
                 async with self._open("GET", None, {"accept": STREAM} | resume) as response:
                     if response.status != 200 or response.content_type != STREAM:
                         return  # 405: it offers none
-                    async with aclosing(self._messages(response, last)) as messages:
+                    async with aclosing(self._messages(response, last)) as messages, self._questioned() as questions:
                         async for message in messages:
                             pause = FIRST_RETRY
                             if "id" in message and "method" in message:
-                                await self._farewell(wire.reply(message), {})
-                            elif "method" in message:
-                                await self._tell(listener, message)
+                                questions.take(message, self._owner)
+                            elif "method" in message and not questions.withdraw(message):
+                                await self._tell(message)
             except UpstreamError as error:
                 logger.info("%s (its notification stream)", error)
             await anyio.sleep(max(pause, LEAST_RETRY if last.retry is None else min(last.retry, MOST_RETRY)))
             pause = min(MOST_RETRY, pause * 2)
 
-    async def _tell(self, listener: Listener, message: Json) -> None:
+    async def _tell(self, message: Json) -> None:
         try:
-            await listener(message)
-        except Exception:  # a fault of the listener must not cost it the notifications that follow
-            logger.exception("%s: the listener failed on %s", self._alias, message["method"])
+            await self._owner.tell(message)
+        except Exception:  # a fault of the owner must not cost it the notifications that follow
+            logger.exception("%s: the owner failed on %s", self._alias, message["method"])
 
 
 def _host(location: str) -> str:

@@ -1,9 +1,8 @@
 """Era negotiation and request shaping above a `Transport`.
 
 Modern (2026-07-28): every request carries the protocol version, and the face of the client it is made for, in `_meta`.
-Legacy (2025-11-25 and older): one `initialize` for all callers. That shared session declares **no** client
-capabilities, because what one client can do must not be promised for another; so a legacy server never samples or
-elicits through it.
+Legacy (2025-11-25 and older): one `initialize`, which declares the capabilities of whoever the session is opened for.
+What one client can do must not be promised for another, so a session that several clients share declares none.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -29,15 +28,15 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 
 from gateway.upstream import (
+    DEAF,
+    Downlink,
     Json,
-    Sink,
     Transport,
     UpstreamError,
     UpstreamGarbled,
     UpstreamRefused,
     UpstreamSessionLost,
     printable,
-    wire,
 )
 
 Era = Literal["auto", "legacy", "modern"]
@@ -70,11 +69,12 @@ class Peer:
 class Session:
     """One server in one era. `connect` first; then safe for concurrent requests. The owner closes the transport."""
 
-    def __init__(self, alias: str, transport: Transport, *, info: Json, era: Era = "auto") -> None:
+    def __init__(self, alias: str, transport: Transport, *, face: ClientFace, era: Era = "auto") -> None:
         self.alias = alias
         self.transport = transport
         self._wanted = era
-        self._self = ClientFace({}, info)  # the gateway, when it asks for itself
+        self._face = face
+        self._self = ClientFace({}, face.info)  # a modern server is promised nothing when the gateway asks for itself
         self._peer: Peer | None = None  # set by `connect`, replaced by `_renew`
         self._renewing = anyio.Lock()
 
@@ -125,7 +125,7 @@ class Session:
         *,
         client: ClientFace,
         deadline: float,
-        sink: Sink = wire.ignore,
+        down: Downlink = DEAF,
         headers: Mapping[str, str] = _NO_HEADERS,
         caller_id: Any = None,
     ) -> Json:
@@ -134,10 +134,10 @@ class Session:
         `headers` are further HTTP headers (Mcp-Param-*). Under `caller_id` the caller hears of a subscription it opens.
         """
         try:
-            return await self._send(self.peer, method, params, client, deadline, sink, headers, caller_id)
+            return await self._send(self.peer, method, params, client, deadline, down, headers, caller_id)
         except UpstreamSessionLost:
             await self._renew(self.peer, deadline)
-            return await self._send(self.peer, method, params, client, deadline, sink, headers, caller_id)
+            return await self._send(self.peer, method, params, client, deadline, down, headers, caller_id)
 
     async def notify(self, method: str, params: Json | None = None) -> None:
         """Send a notification of the legacy era; in the modern one there are none. Raises `UpstreamUnavailable`."""
@@ -181,7 +181,7 @@ class Session:
         params: Json | None,
         client: ClientFace,
         deadline: float,
-        sink: Sink,
+        down: Downlink,
         headers: Mapping[str, str],
         caller_id: Any,
     ) -> Json:
@@ -191,14 +191,14 @@ class Session:
         elif params is not None:
             message["params"] = _bare(params)
         shaped = dict(headers) | _headers(peer, method, params or {})
-        return await self.transport.request(message, headers=shaped, sink=sink, deadline=deadline)
+        return await self.transport.request(message, headers=shaped, down=down, deadline=deadline)
 
     async def _discover(self, deadline: float, *, must: bool) -> Peer | None:
         """Return the server as a modern one; None if it is not (`must`: raise `UpstreamError` instead)."""
         asked = Peer("modern", MODERN_PROTOCOL_VERSIONS[-1])
         method = "server/discover"
         try:
-            answer = await self._send(asked, method, {}, self._self, deadline, wire.ignore, _NO_HEADERS, None)
+            answer = await self._send(asked, method, {}, self._self, deadline, DEAF, _NO_HEADERS, None)
             result = self._result(answer, method)
         except UpstreamError:
             if must:
@@ -215,9 +215,11 @@ class Session:
         return Peer("modern", common[-1], info, _object(result, "capabilities"), _text(result, "instructions"))
 
     async def _initialize(self, deadline: float) -> Peer:
-        params: Json = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": {}, "clientInfo": self._self.info}
+        face = self._face
+        params: Json = {"protocolVersion": LATEST_HANDSHAKE_VERSION, "capabilities": face.capabilities}
+        params["clientInfo"] = face.info
         message: Json = {"method": "initialize", "params": params}
-        answer = await self.transport.request(message, headers={}, sink=wire.ignore, deadline=deadline)
+        answer = await self.transport.request(message, headers={}, down=DEAF, deadline=deadline)
         try:
             result = self._result(answer, "initialize")
         except UpstreamRefused as error:

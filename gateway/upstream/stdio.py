@@ -11,10 +11,10 @@ import anyio
 
 from attest.errors import CanonicalError
 from gateway.upstream import (
+    DEAF,
     MAX_MESSAGE,
+    Downlink,
     Json,
-    Listener,
-    Sink,
     UpstreamError,
     UpstreamGarbled,
     UpstreamTimeout,
@@ -23,6 +23,7 @@ from gateway.upstream import (
     wire,
 )
 from gateway.upstream.child import READ_SIZE, Child
+from gateway.upstream.questions import Questions
 from gateway.upstream.spawn import Command, spawn
 
 MAX_JUNK = 100
@@ -43,8 +44,8 @@ class Arrived:
 class Call:
     """A request in flight: what arrived for it and its caller has not taken yet."""
 
-    def __init__(self, request: wire.Numbered) -> None:
-        self.request = request
+    def __init__(self, request: wire.Numbered, down: Downlink) -> None:
+        self.request, self.down = request, down
         self.arrived = asyncio.Queue[Arrived | Failure]()  # filled by the reader, emptied by the caller
         self.waiting = 0  # bytes in `arrived`
         self.over = False  # its response, or a failure, is in `arrived`: nothing follows
@@ -62,8 +63,8 @@ class Call:
         self.over = True
         self.arrived.put_nowait(failure)
 
-    async def answer(self, sink: Sink) -> Json:
-        """Hand notifications to `sink` until the response is here. Raises `UpstreamError`."""
+    async def answer(self) -> Json:
+        """Pass notifications on until the response is here. Raises `UpstreamError`."""
         while True:
             item = await self.arrived.get()
             if not isinstance(item, Arrived):
@@ -72,13 +73,13 @@ class Call:
             restored = self.request.restore(item.message)
             if wire.is_response(item.message):
                 return restored
-            await sink(restored)
+            await self.down.tell(restored)
 
 
 class StdioTransport:
     """A `Transport` over one child. Made by `open_stdio`."""
 
-    def __init__(self, child: Child, listener: Listener, max_message: int) -> None:
+    def __init__(self, child: Child, owner: Downlink, max_message: int) -> None:
         self.child = child
         self.ended = anyio.Event()  # no request will succeed any more
         self._alias = child.alias
@@ -88,26 +89,28 @@ class StdioTransport:
         self._failure: Failure | None = None  # why it ended; set once, by `_end`
         self._junk = 0  # lines in a row that were no message; owned by the reader
         self._last_junk = ""
-        self._unowned = asyncio.Queue[Json](MAX_QUEUED)  # notifications on their way to the listener
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._listen(listener))]
+        self._owner = owner
+        self._unowned = asyncio.Queue[Json](MAX_QUEUED)  # notifications on their way to the owner
+        self._questions = Questions(self._reply)
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._listen())]
 
     async def request(
         self,
         message: Json,
         *,
         headers: Mapping[str, str],  # noqa: ARG002 - have no place on a pipe
-        sink: Sink,
+        down: Downlink,
         deadline: float,
     ) -> Json:
         """See `Transport`."""
-        call = Call(wire.Numbered(message, next(self._numbers)))
+        call = Call(wire.Numbered(message, next(self._numbers)), down)
         data = wire.encode(call.request.wire)
         self._check()
         self._calls[call.request.number] = call
         try:
             with anyio.move_on_after(deadline - anyio.current_time()):
                 await self._write(data)
-                return await call.answer(sink)
+                return await call.answer()
         finally:
             del self._calls[call.request.number]
             if not call.over and self._failure is None and call.request.cancellable:
@@ -128,6 +131,7 @@ class StdioTransport:
         """Fail what is pending, end the child and its whole tree."""
         with anyio.CancelScope(shield=True):
             self._end(partial(UpstreamUnavailable, self._alias, "was stopped", "the gateway stops it on purpose"))
+            await self._questions.close()
             await self.child.stop()
             for task in self._tasks:
                 task.cancel()
@@ -138,6 +142,12 @@ class StdioTransport:
             raise self._failure()
         if self.child.stdin.transport.get_write_buffer_size() > self._max:
             raise UpstreamUnavailable(self._alias, "does not read its input", "it hangs: restart it")
+
+    async def _reply(self, answer: Json) -> None:
+        try:
+            self._post(answer)
+        except ValueError:  # an answer that is not JSON
+            self._post({k: answer[k] for k in ("jsonrpc", "id")} | {"error": {"code": -32603, "message": "no JSON"}})
 
     def _post(self, message: Json) -> None:
         """Write without waiting: for the reader and for the cancelled, who must not block on a child that hangs."""
@@ -224,8 +234,10 @@ class StdioTransport:
 
     def _incoming(self, message: Json, size: int) -> None:
         if "id" in message:
-            self._post(wire.reply(message))
-        elif call := self._calls.get(wire.owner(message) or 0):
+            self._questions.take(message, self._concerned())
+        elif self._questions.withdraw(message):
+            return
+        elif call := self._calls.get(wire.owner(message) or 0) or self._only_call(message):
             if not call.over and not call.put(message, size):
                 what = f"sent notifications for {call.request.method} faster than they could be passed on"
                 call.fail(partial(UpstreamGarbled, self._alias, what, "fix or replace the server"))
@@ -234,6 +246,17 @@ class StdioTransport:
                 self._unowned.put_nowait(message)
             except asyncio.QueueFull:
                 logger.warning("%s: dropped %s, too many notifications at once", self._alias, message["method"])
+
+    def _concerned(self) -> Downlink:
+        """Who a question is for: nothing on a pipe says so. The newest request whose client answers questions is the
+        best guess; sessions with servers that may ask are not shared between clients, so it is the right client."""
+        calls = (call.down for call in reversed(self._calls.values()) if call.down is not DEAF and not call.over)
+        return next(calls, self._owner)
+
+    def _only_call(self, notification: Json) -> Call | None:
+        """The call that a log message is about, where there is just one."""
+        lone = notification["method"] == "notifications/message" and len(self._calls) == 1
+        return next(iter(self._calls.values())) if lone else None
 
     def _count_junk(self, line: bytes) -> None:
         self._junk += 1
@@ -251,17 +274,17 @@ class StdioTransport:
         elif wire.claimed_id(line) is None:
             self._refuse(what)
 
-    async def _listen(self, listener: Listener) -> None:
+    async def _listen(self) -> None:
         while True:
             message = await self._unowned.get()
             try:
-                await listener(message)
-            except Exception:  # a fault of the listener must not cost it the notifications that follow
-                logger.exception("%s: the listener failed on %s", self._alias, message["method"])
+                await self._owner.tell(message)
+            except Exception:  # a fault of the owner must not cost it the notifications that follow
+                logger.exception("%s: the owner failed on %s", self._alias, message["method"])
 
 
 async def open_stdio(
-    alias: str, command: Command, *, listener: Listener = wire.ignore, max_message: int = MAX_MESSAGE
+    alias: str, command: Command, *, owner: Downlink = DEAF, max_message: int = MAX_MESSAGE
 ) -> StdioTransport:
     """Start a server and return the connection to it. Raises `UpstreamUnavailable`; `aclose` must be called."""
-    return StdioTransport(await spawn(alias, command), listener, max_message)
+    return StdioTransport(await spawn(alias, command), owner, max_message)

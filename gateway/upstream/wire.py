@@ -8,13 +8,8 @@ from attest.canonical import parse
 from gateway.upstream import Json
 
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
-METHOD_NOT_FOUND = -32601
 JUNK = frozenset({"not-json", "not-utf8"})
 """Codes of `CanonicalError` for what is no JSON at all; the others are JSON without one meaning."""
-
-
-async def ignore(message: Json) -> None:
-    """The sink, or listener, of a caller who wants no notifications."""
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
@@ -57,14 +52,6 @@ def claimed_id(data: bytes) -> int | None:
     except (ValueError, RecursionError):
         return None
     return number(cast(Json, message).get("id")) if isinstance(message, dict) and "method" not in message else None
-
-
-def reply(request: Json) -> Json:
-    """Answer a request of the server: `ping`, and nothing else, since we declared no capabilities."""
-    head = {"jsonrpc": "2.0", "id": request["id"]}
-    if request["method"] == "ping":
-        return head | {"result": {}}
-    return head | {"error": {"code": METHOD_NOT_FOUND, "message": f"this client does not serve {request['method']}"}}
 
 
 def _with_meta(message: Json, part: str, changes: Json) -> Json:

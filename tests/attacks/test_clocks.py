@@ -13,6 +13,7 @@ from gateway.config import load
 from gateway.errors import Withheld
 from gateway.home import Home
 from gateway.runtime import running
+from gateway.upstream import Downlink, refuse
 from gateway.upstream.session import ClientFace
 from tests.attacks.stage import clock, direct, token, written
 from tests.support.rawclient import Json
@@ -47,7 +48,7 @@ async def gateway(folder: Path, time: Clock, *, sealed: bool) -> AsyncGenerator[
 
 async def call(aggregate: Aggregate, time: Clock, text: str) -> Json:
     params: Json = {"name": "loud", "arguments": {"text": text}, "_meta": {"progressToken": 1}}
-    client = Client(ClientFace({}, {"name": "raw", "version": "1"}), None, time.sink)
+    client = Client(ClientFace({}, {"name": "raw", "version": "1"}), None, Downlink(time.sink, refuse))
     return await aggregate.named("tools/call", params, client)
 
 

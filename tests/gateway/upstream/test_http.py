@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from gateway.upstream import (
+    DEAF,
+    Downlink,
     Json,
     UpstreamError,
     UpstreamGarbled,
@@ -19,6 +21,7 @@ from gateway.upstream import (
     UpstreamSessionLost,
     UpstreamTimeout,
     UpstreamUnavailable,
+    refuse,
     wire,
 )
 from gateway.upstream.http import HttpTransport, new_pool
@@ -58,7 +61,7 @@ async def serving(handler: Handler, **options: Any) -> AsyncGenerator[HttpTransp
 
 async def ask(transport: HttpTransport, params: Json | None = None, **options: Any) -> Json:
     message = {"method": options.pop("method", "tools/call"), "params": params or {}} | options.pop("extra", {})
-    given: Any = {"headers": MODERN, "sink": wire.ignore, "deadline": math.inf} | options
+    given: Any = {"headers": MODERN, "down": DEAF, "deadline": math.inf} | options
     return await transport.request(message, **given)
 
 
@@ -111,7 +114,9 @@ async def test_notifications_of_a_stream_come_in_order_under_the_ids_of_the_call
         async def sink(message: Json) -> None:
             heard.append(message["params"])
 
-        answer = await ask(transport, {"_meta": {"progressToken": "t"}}, sink=sink, extra={"id": "mine"})
+        answer = await ask(
+            transport, {"_meta": {"progressToken": "t"}}, down=Downlink(sink, refuse), extra={"id": "mine"}
+        )
         assert heard == [{"progressToken": "t", "progress": n} for n in range(3)]
         assert answer["result"] == {"_meta": {wire.SUBSCRIPTION_ID: "mine"}}
 
@@ -193,7 +198,7 @@ class Legacy:
 
 
 async def connected(transport: HttpTransport) -> Session:
-    session = Session("odd", transport, info={"name": "etmcp", "version": "0"})
+    session = Session("odd", transport, face=ClientFace({}, {"name": "etmcp", "version": "0"}))
     await session.connect(deadline=anyio.current_time() + 10)
     assert session.era == "legacy"
     return session
@@ -239,7 +244,7 @@ async def test_a_broken_off_legacy_stream_is_resumed_where_it_stopped() -> None:
         async def sink(message: Json) -> None:
             heard.append(message["method"])
 
-        answer = await session.request("resume", {}, client=FACE, deadline=math.inf, sink=sink)
+        answer = await session.request("resume", {}, client=FACE, deadline=math.inf, down=Downlink(sink, refuse))
         assert answer["result"] == {"resumed": True}
         assert server.resumed == ["e0", "e1", "e2"]
         assert heard == ["n", "n"]
@@ -259,7 +264,7 @@ async def test_cancelling_a_legacy_request_names_its_wire_id() -> None:
 async def test_the_standalone_stream_reaches_the_listener_and_a_ping_is_answered() -> None:
     server = Legacy()
     send, receive = anyio.create_memory_object_stream[Json](10)
-    async with serving(server, listener=send.send) as transport:
+    async with serving(server, owner=Downlink(send.send, refuse)) as transport:
         session = await connected(transport)
         assert (await receive.receive())["method"] == "notifications/tools/list_changed"
         await session.request("ask", {}, client=FACE, deadline=math.inf)
@@ -282,7 +287,7 @@ async def test_a_modern_session_over_http() -> None:
         return web.json_response({"id": sent["id"], "result": {"name": request.headers["mcp-name"]}})
 
     async with serving(handler) as transport:
-        session = Session("odd", transport, info={})
+        session = Session("odd", transport, face=ClientFace({}, {}))
         await session.connect(deadline=math.inf)
         assert session.era == "modern"
         answer = await session.request("tools/call", {"name": "é"}, client=FACE, deadline=math.inf)

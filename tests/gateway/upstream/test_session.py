@@ -28,7 +28,7 @@ FACE = ClientFace(
 async def connected(*arguments: str, era: Era = "auto", seconds: float = 20) -> AsyncGenerator[Session]:
     transport = await open_stdio("peer", Command([sys.executable, str(PEERS / "eras.py"), *arguments], os.environ))
     try:
-        found = Session("peer", transport, info=US, era=era)
+        found = Session("peer", transport, face=ClientFace({}, US), era=era)
         await found.connect(deadline=anyio.current_time() + seconds)
         with anyio.fail_after(20):
             yield found
@@ -89,7 +89,7 @@ async def test_a_dead_server_is_unavailable_and_a_mute_one_times_out() -> None:
     for argv, error in ((["false"], UpstreamUnavailable), (["sleep", "60"], UpstreamTimeout)):
         transport = await open_stdio("peer", Command(argv, os.environ, grace=0.1))
         with pytest.raises(error):
-            await Session("peer", transport, info=US).connect(deadline=anyio.current_time() + 0.5)
+            await Session("peer", transport, face=ClientFace({}, US)).connect(deadline=anyio.current_time() + 0.5)
         await transport.aclose()
 
 

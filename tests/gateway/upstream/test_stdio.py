@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from gateway.upstream import Json, Sink, UpstreamGarbled, UpstreamTimeout, UpstreamUnavailable, wire
+from gateway.upstream import DEAF, Downlink, Json, UpstreamGarbled, UpstreamTimeout, UpstreamUnavailable, refuse, wire
 from gateway.upstream.spawn import Command
 from gateway.upstream.stdio import StdioTransport, open_stdio
 
@@ -39,11 +39,11 @@ async def ask(
     params: Json | None = None,
     *,
     extra: Json | None = None,
-    sink: Sink = wire.ignore,
+    down: Downlink = DEAF,
     deadline: float = math.inf,
 ) -> Json:
     message = {"method": method} | ({} if params is None else {"params": params}) | (extra or {})
-    return await transport.request(message, headers={}, sink=sink, deadline=deadline)
+    return await transport.request(message, headers={}, down=down, deadline=deadline)
 
 
 async def test_json_crosses_unchanged() -> None:
@@ -77,7 +77,12 @@ async def test_equal_progress_tokens_of_two_callers_do_not_meet() -> None:
                 await anyio.lowlevel.checkpoint()
                 seen[name].append(message["params"])
 
-            await ask(transport, "progress", {"steps": 20, "_meta": {"progressToken": "same", "k": name}}, sink=sink)
+            await ask(
+                transport,
+                "progress",
+                {"steps": 20, "_meta": {"progressToken": "same", "k": name}},
+                down=Downlink(sink, refuse),
+            )
 
         async with anyio.create_task_group() as group:
             group.start_soon(one, "a")
@@ -93,7 +98,7 @@ async def test_a_subscription_is_heard_of_under_the_id_of_its_caller() -> None:
         async def sink(message: Json) -> None:
             heard.append(message)
 
-        answer = await ask(transport, "listen", sink=sink, extra={"id": "mine"})
+        answer = await ask(transport, "listen", down=Downlink(sink, refuse), extra={"id": "mine"})
         meta = {"_meta": {wire.SUBSCRIPTION_ID: "mine"}}
         assert [message["params"] for message in heard] == [meta, meta]
         assert answer["result"] == meta
@@ -110,7 +115,7 @@ async def test_notifications_of_no_request_go_to_the_listener_even_after_it_fail
             raise ValueError("a fault of ours")
         await send.send(message)
 
-    async with peer(listener=listener) as transport:
+    async with peer(owner=Downlink(listener, refuse)) as transport:
         await ask(transport, "tell")
         await ask(transport, "tell")
         assert (await receive.receive())["method"] == "notifications/tools/list_changed"
