@@ -10,9 +10,9 @@ from gateway.aggregate import SERVERS
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
 from gateway.differences import visible
-from gateway.errors import UserError
 from gateway.member import Member
 from gateway.runtime import Gateway
+from gateway.upstream import UpstreamGarbled
 from gateway.upstream.http import HttpTransport, new_pool
 from gateway.upstream.session import ClientFace, Session
 
@@ -85,7 +85,7 @@ async def _told(member: Member, state: str) -> dict[str, Any]:
 
 
 async def _running(url: str, context: Context) -> dict[str, str]:
-    """The states that a running gateway tells in its tool list. Raises `UpstreamError`, `UserError`."""
+    """The states that a running gateway tells in its tool list. Raises `UpstreamError`."""
     token = context.environ.get("ETMCP_TOKEN")
     async with new_pool() as pool:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -103,4 +103,4 @@ async def _running(url: str, context: Context) -> dict[str, str]:
             states: dict[str, Any] = answer["result"]["_meta"][SERVERS]
             return {alias: str(state) for alias, state in states.items() if alias != "ambiguous"}
         case _:
-            raise UserError(f"{url}: answers, but is no ETMCP gateway; give the URL that `etmcp serve` printed")
+            raise UpstreamGarbled("gateway", f"{url} answers, but is no ETMCP gateway", "give the URL of `etmcp serve`")

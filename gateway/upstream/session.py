@@ -184,7 +184,8 @@ class Session:
     ) -> "Items":
         """Return the raw items of every page of a list, and how long they hold. Raises `UpstreamError`.
 
-        An error answer is `UpstreamRefused`; `fetch` gets the raw answer for the params of one page, in place of `request`.
+        An error answer is `UpstreamRefused`. `fetch` gets the raw answer for the params of one page, in place of
+        `request`.
         """
         items, freshness = list[Any](), LONGEST
         seen: set[str] = set()
