@@ -1,5 +1,6 @@
 """A registry in a process of its own, and what tests say to its HTTP API."""
 
+import base64
 import http.client
 import json
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from registry.write import AUTHORIZATION
 from tests.clients.conftest import serving
 from tests.registry.scene import KEY, record
 
@@ -70,3 +74,21 @@ def send(url: str, method: str = "GET", body: Any = None, **headers: str) -> tup
 def of(url: str, name: str, rest: str = "") -> str:
     """The API's address of a server."""
     return f"{url}/v0.1/servers/{quote(name, safe='')}{rest}"
+
+
+def authorised(body: Json, **given: object) -> Json:
+    """A body with what proves the right to act."""
+    return {**body, "_meta": {**body.get("_meta", {}), AUTHORIZATION: given}}
+
+
+def answered(method: str, url: str, body: Json, key: Ed25519PrivateKey = KEY, **given: object) -> Json:
+    """The same request with its challenge answered."""
+    status, told = send(url, method, authorised(body, **given) if given else body)
+    assert (status, told["code"]) == (401, "challenge"), told
+    signature = base64.b64encode(key.sign(base64.b64decode(told["sign"]))).decode()
+    return authorised(body, **given, nonce=told["challenge"]["nonce"], signature=signature)
+
+
+def publish(url: str, server: Json, signed: Json) -> tuple[int, Json]:
+    """Publish under the key of example.com."""
+    return send(f"{url}/v0.1/publish", "POST", answered("POST", f"{url}/v0.1/publish", server, manifest=signed))

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.note import NoteKey
 from attest.tlog import leaf_hash, open_checkpoint, verify_inclusion
 from registry.log.leaf import Leaf
 from registry.write import AUTHORIZATION, MAX_BODY
-from tests.registry.process import Json, of, registry, send
-from tests.registry.scene import KEY, NAME, OTHER, entry, manifest
+from tests.registry.process import Json, answered, authorised, of, publish, registry, send
+from tests.registry.scene import NAME, OTHER, entry, manifest
 
 OFFICIAL = "io.modelcontextprotocol.registry/official"
 
@@ -23,22 +22,6 @@ OFFICIAL = "io.modelcontextprotocol.registry/official"
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with registry(tmp_path_factory.mktemp("registry")) as url:
         yield url
-
-
-def authorised(body: Json, **given: object) -> Json:
-    return {**body, "_meta": {**body.get("_meta", {}), AUTHORIZATION: given}}
-
-
-def answered(method: str, url: str, body: Json, key: Ed25519PrivateKey = KEY, **given: object) -> Json:
-    """The same request with its challenge answered."""
-    status, told = send(url, method, authorised(body, **given) if given else body)
-    assert (status, told["code"]) == (401, "challenge"), told
-    signature = base64.b64encode(key.sign(base64.b64decode(told["sign"]))).decode()
-    return authorised(body, **given, nonce=told["challenge"]["nonce"], signature=signature)
-
-
-def publish(url: str, server: Json, signed: Json) -> tuple[int, Json]:
-    return send(f"{url}/v0.1/publish", "POST", answered("POST", f"{url}/v0.1/publish", server, manifest=signed))
 
 
 def test_a_version_is_published_and_its_status_changed(url: str) -> None:
