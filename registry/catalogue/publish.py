@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from attest.canonical import canonical
@@ -68,12 +69,9 @@ class Publisher:
             raise Refused("wrong-manifest", e.detail) from e
         if (trusted.server, trusted.version) != (name, version):
             raise Refused("wrong-manifest", f"the manifest is of {trusted.server[:200]} {trusted.version}")
-        try:
-            self._catalogue.get(name, version)
-        except NotFound:
-            pass
-        else:
-            raise Refused("version-exists", f"{name} has a version {version}; versions never change: publish another")
+        with suppress(NotFound):
+            if self._catalogue.get(name, version).signed:
+                raise Refused("version-exists", f"{name} has a version {version}: versions never change")
         also = {"entry": sha256_hex(canonical(dict(server))), "key": sha256_hex(key)}
         leaf = await self._log.append(Leaf("manifest", envelope.digest, also))
         now = self._clock()

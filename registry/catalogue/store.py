@@ -67,7 +67,7 @@ class Entry:
 
 
 class Catalogue:
-    """Used from one thread. Versions never change once they are in; only their status does."""
+    """Used from one thread. Signed versions never change once they are in; only their status does."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -82,9 +82,14 @@ class Catalogue:
     def add(
         self, server: Mapping[str, Any], status: Status, published: int, updated: int, signed: Signed | None
     ) -> None:
-        """Keep one version. Raises `Refused`: as `identify`, `version-exists`, `too-many-versions`."""
+        """Keep one version. What a publisher signed takes the place of a copy that was only imported.
+
+        Raises `Refused`: as `identify`, `version-exists`, `too-many-versions`.
+        """
         name, version = identify(server)
         with self.transaction():
+            if signed:
+                published = self._drop_copy(name, version, published)
             others = self._rows("SELECT version, published, latest, id FROM versions WHERE name = ?", name)
             if any(row["version"] == version for row in others):
                 raise Refused(
@@ -224,6 +229,15 @@ class Catalogue:
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+    def _drop_copy(self, name: str, version: str, published: int) -> int:
+        """When the version was first published, by the copy that is dropped or else now: the order of versions stays."""
+        unsigned = "SELECT id, published FROM versions WHERE name = ? AND version = ? AND manifest IS NULL"
+        for row in self._rows(unsigned, name, version):
+            self._connection.execute("DELETE FROM search WHERE rowid = ?", (row["id"],))
+            self._connection.execute("DELETE FROM versions WHERE id = ?", (row["id"],))
+            published = row["published"]
+        return published
 
     def _rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
         return self._connection.execute(sql, parameters).fetchall()

@@ -226,3 +226,21 @@ def test_a_key_without_its_log_is_refused_with_a_sentence(tmp_path: Path) -> Non
     assert run.returncode == 2
     assert "no-log" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.anyio
+async def test_without_a_key_file_the_domain_itself_is_asked(tmp_path: Path) -> None:
+    program, *arguments = command(tmp_path, "stdio")
+    name = "invalid.nobody/weather"  # RFC 2606: there is no such domain, here or anywhere
+    what = {"server": {**ENTRY, "name": name}, "manifest": MANIFEST.to_json()}
+    async with Client(stdio_client(StdioServerParameters(command=program, args=arguments, cwd=ROOT))) as client:
+        said = await refused(client, "registry_publish", **what)
+    assert said.startswith(("unknown-namespace: ", "lookup-failed: "))  # the latter where this machine is offline
+
+
+def test_a_key_file_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text('{"example.com": "v=MCPv1"}')
+    arguments = command(tmp_path, "stdio", "--keys", str(tmp_path / "keys.json"))
+    run = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "malformed-key-file" in run.stderr

@@ -258,6 +258,25 @@ async def test_a_challenge_works_once_and_a_version_is_published_once(scene: Sce
 
 
 @pytest.mark.anyio
+async def test_a_publisher_replaces_a_copy_that_was_only_imported(scene: Scene) -> None:
+    for version in ("0.9.0", "1.0.0"):
+        scene.catalogue.add(entry(version=version, description="A copy"), "deprecated", 1, 1, None)
+    await scene.published(entry(), manifest())
+    found = scene.catalogue.get(NAME)
+    assert (found.status, found.server["description"], found.latest) == ("active", entry()["description"], True)
+    assert [e.version for e in scene.catalogue.versions(NAME)] == ["1.0.0", "0.9.0"]
+    assert not scene.catalogue.search("copy")
+    with pytest.raises(Refused, match="version-exists"):
+        scene.catalogue.add(entry(), "active", 1, 1, None)
+    await scene.published(entry(version="0.9.0"), manifest(version="0.9.0"))
+    assert scene.catalogue.get(NAME).version == "1.0.0"
+    for at, version in enumerate(("2.0.0+a", "2.0.0+b")):
+        scene.catalogue.add(entry(version=version), "active", at, at, None)
+    await scene.published(entry(version="2.0.0+a"), manifest(version="2.0.0+a"))
+    assert [e.version for e in scene.catalogue.page(version="latest")] == ["2.0.0+a"]
+
+
+@pytest.mark.anyio
 async def test_a_p384_key_of_the_domain_vouches_for_the_key_that_signed_the_manifest(scene: Scene) -> None:
     key = generate_private_key(SECP384R1())
     scene.records["example.com"] = [record(key)]
