@@ -1,5 +1,7 @@
 """A registry behind one of the gateway's own upstream sessions."""
 
+from typing import cast
+
 import anyio
 
 from gateway.resolve import Unresolved
@@ -20,6 +22,6 @@ class SessionReader:
         deadline = anyio.current_time() + self._seconds
         answer = await self._session.request("tools/call", params, client=self._face, deadline=deadline)
         if isinstance(result := answer.get("result"), dict):
-            return result  # pyright: ignore[reportUnknownVariableType]
+            return cast(Json, result)
         error = answer.get("error")
         raise Unresolved(self._session.alias, "registry", f"answers {tool} with {printable(str(error))}")

@@ -231,7 +231,7 @@ class Catalogue:
         self._connection.close()
 
     def _drop_copy(self, name: str, version: str, published: int) -> int:
-        """When the version was first published, by the copy that is dropped or else now: the order of versions stays."""
+        """Returns when the copy was published, or else `published`, so that the order of versions stays."""
         unsigned = "SELECT id, published FROM versions WHERE name = ? AND version = ? AND manifest IS NULL"
         for row in self._rows(unsigned, name, version):
             self._connection.execute("DELETE FROM search WHERE rowid = ?", (row["id"],))
