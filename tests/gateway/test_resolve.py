@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import re
+import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -381,3 +382,29 @@ async def test_what_a_rogue_registry_puts_into_its_own_log_must_still_fit(
         assert await refusal(reader, wanted) == code
     else:
         assert (await resolve(reader, wanted)).checkpoint.size == 1
+
+
+NO_REGISTRY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from rpc import error, requests, result
+for message in requests():
+    if message["method"] == "initialize":
+        info = {"name": "no", "version": "1"}
+        result(message, {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info})
+    elif "id" in message:
+        error(message, -32601, "no\\nsuch method") if sys.argv[2] == "error" else result(message, {"params": 1})
+"""
+
+
+@pytest.mark.parametrize(("answers", "code"), [("error", "registry"), ("result", "malformed")])
+async def test_a_server_that_is_no_registry_resolves_nothing(place: Place, answers: str, code: str) -> None:
+    peers = str(Path(__file__).parent / "upstream" / "peers")
+    command = Command([sys.executable, "-c", NO_REGISTRY, peers, answers], os.environ)
+    transport = await open_stdio("registry", command)
+    try:
+        session = Session("registry", transport, info=US, era="legacy")
+        await session.connect(deadline=anyio.current_time() + 20)
+        assert await refusal(SessionReader(session, US), place.wanted()) == code
+    finally:
+        await transport.aclose()
