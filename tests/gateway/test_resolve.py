@@ -25,7 +25,7 @@ from gateway.resolve import ADVICE, Local, Remote, Unresolved, Wanted
 from gateway.resolve.reader import SessionReader
 from gateway.resolve.steps import resolve
 from gateway.upstream.http import HttpTransport, new_pool
-from gateway.upstream.session import Session
+from gateway.upstream.session import ClientFace, Session
 from gateway.upstream.spawn import Command
 from gateway.upstream.stdio import open_stdio
 from registry.log.leaf import Leaf
@@ -93,7 +93,7 @@ async def reading(url: str) -> AsyncGenerator[SessionReader]:
     """The registry over one of the gateway's own sessions."""
     pool = new_pool()
     transport = HttpTransport("registry", pool, f"{url}/mcp")
-    session = Session("registry", transport, info=US)
+    session = Session("registry", transport, face=ClientFace({}, US))
     await session.connect(deadline=anyio.current_time() + 20)
     try:
         yield SessionReader(session, US)
@@ -192,7 +192,9 @@ async def test_over_stdio_in_both_eras(tmp_path: Path, place: Place) -> None:
     for era in ("legacy", "modern"):
         transport = await open_stdio("registry", Command(command, os.environ))
         try:
-            session = Session("registry", transport, info=US, era="legacy" if era == "legacy" else "modern")
+            session = Session(
+                "registry", transport, face=ClientFace({}, US), era="legacy" if era == "legacy" else "modern"
+            )
             await session.connect(deadline=anyio.current_time() + 20)
             found = await resolve(SessionReader(session, US), place.wanted())
             assert found.manifest.manifest.version == "1.0.0"
@@ -403,7 +405,7 @@ async def test_a_server_that_is_no_registry_resolves_nothing(place: Place, answe
     command = Command([sys.executable, "-c", NO_REGISTRY, peers, answers], os.environ)
     transport = await open_stdio("registry", command)
     try:
-        session = Session("registry", transport, info=US, era="legacy")
+        session = Session("registry", transport, face=ClientFace({}, US), era="legacy")
         await session.connect(deadline=anyio.current_time() + 20)
         assert await refusal(SessionReader(session, US), place.wanted()) == code
     finally:
