@@ -20,6 +20,7 @@ from attest.verdict import OBSERVER, verify_bundle
 from gateway.home import Home
 from gateway.records import Records
 from gateway.store import Store
+from tests.conformance.fixture.server import EXECUTED
 from tests.conformance.suite import Era, Fixture, Revision, Score, bridged, fixture_over_http, free_port, score, started
 from tests.support.peers import ROOT
 from tests.support.rawclient import ETMCP
@@ -116,10 +117,11 @@ def _others(folder: Path) -> Json:
 
 
 def kept(home: Home) -> list[tuple[str, str]]:
-    """Method and target of each receipt about the fixture, in order."""
+    """Method and name or URI of each receipt about the fixture, in order."""
     with closing(sqlite3.connect(home.database)) as database:
-        sql = "SELECT method, target FROM receipts WHERE server = ? ORDER BY number"
-        return [(str(method), str(target)) for method, target in database.execute(sql, (ALIAS,))]
+        sql = "SELECT method, params FROM receipts WHERE server = ? ORDER BY number"
+        rows = [(str(method), json.loads(params)) for method, params in database.execute(sql, (ALIAS,))]
+        return [(method, str(params[EXECUTED[method]])) for method, params in rows]
 
 
 def unverified(home: Home) -> list[str]:
