@@ -189,7 +189,8 @@ class Bridge:
         self._command = command
         self._lock = anyio.Lock()
         self._shared: Child | None = None  # of the 2026 era, from its first request
-        self._children: set[Child] = set()  # of open 2025 sessions
+        self._children: set[Child] = set()  # of open 2025 sessions, and the one ahead
+        self._ahead: Child | None = None  # for the next session, from the first one on
 
     async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         """Answer one message."""
@@ -197,8 +198,7 @@ class Bridge:
             return await self._modern(ctx)
         connection = ctx.session._connection  # pyright: ignore[reportPrivateUsage] - the SDK's only per-session state
         if ctx.method == "initialize":
-            child = await Child.start(self._command, shared=False)
-            self._children.add(child)
+            child = await self._own()
             connection.state["child"] = child
             connection.exit_stack.push_async_callback(self._end, child)
             return await child.request(ctx)
@@ -213,6 +213,14 @@ class Bridge:
         if ctx.method != "notifications/cancelled":  # the SDK cancels the request, which tells the child
             await child.send({"method": ctx.method} | ({} if ctx.params is None else {"params": dict(ctx.params)}))
         return None
+
+    async def _own(self) -> Child:
+        """A child for a new session. The next one starts now: its start is most of what a session costs."""
+        async with self._lock:
+            child = self._ahead or await Child.start(self._command, shared=False)
+            self._ahead = await Child.start(self._command, shared=False)
+            self._children |= {child, self._ahead}
+        return child
 
     async def _modern(self, ctx: Context) -> HandlerResult:
         if ctx.request_id is None:

@@ -20,11 +20,13 @@ CELLS = [
     Cell("http", "stdio", "legacy", crowded=False, revisions=(MODERN,)),
     Cell("http", "http", "modern", crowded=False, revisions=(LEGACY,)),
     Cell("http", "stdio", "modern", crowded=False, revisions=(LEGACY,)),
-    # Each 2025 session over stdio is a gateway of its own: these take a minute, so not every cell is here twice.
+    # Each 2025 session over stdio is a gateway of its own with upstreams of its own, which takes a minute in all: so
+    # not every cell is here twice, and the crowd only for the era that shares one gateway.
     Cell("stdio", "http", "dual", crowded=False, revisions=BOTH),
     Cell("stdio", "stdio", "dual", crowded=False, revisions=BOTH),
     Cell("stdio", "http", "dual", crowded=True, revisions=(MODERN,)),
     Cell("stdio", "stdio", "legacy", crowded=False, revisions=(MODERN,)),
+    Cell("stdio", "http", "modern", crowded=False, revisions=(LEGACY,)),
 ]
 
 
