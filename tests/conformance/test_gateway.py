@@ -48,8 +48,11 @@ def test_no_check_fails_but_what_is_impossible(ran: tuple[Cell, Outcome]) -> Non
 
 
 def test_each_execution_has_one_receipt(ran: tuple[Cell, Outcome]) -> None:
-    _, outcome = ran
-    executed = Counter((line.split(" ")[0], line.split(" ")[1]) for line in outcome.executed)
+    cell, outcome = ran
+    lines = [line.split(" ") for line in outcome.executed]
+    # A 2025 server runs once however often it asks; for a 2026 client each answer is a further round, with a receipt.
+    rounds = cell.era == "legacy"
+    executed = Counter((method, target) for method, target, era in lines if rounds or era != "answered")
     receipts = Counter(kept(outcome.home))
     assert executed
     assert receipts - executed == Counter(), "receipts of what was not executed"
