@@ -92,7 +92,7 @@ class Fixture:
         return [sys.executable, "-m", "tests.conformance.fixture", *own, *way]
 
     def executed(self) -> list[str]:
-        """Each execution as `method target era`, in order; for `answered` in place of an era see `fixture/server.py`."""
+        """Each execution as `method target era`, in order; for `answered` in its place see `fixture/server.py`."""
         return self.calls.read_text(encoding="utf-8").splitlines() if self.calls.exists() else []
 
 
