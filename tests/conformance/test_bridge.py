@@ -137,7 +137,7 @@ def test_a_client_that_hangs_up_cancels_its_request(ear: socket.socket, tmp_path
 def test_a_cancellation_of_the_2025_era_is_passed_on(ear: socket.socket, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WAITS, str(ear.getsockname()[1])]
     with bridged(command, tmp_path / "log") as url, HttpClient(authority(url)[1], "legacy") as client:
-        headers = client.session
+        headers = client._session  # pyright: ignore[reportPrivateUsage]
         params: Json = {"name": "wait", "arguments": {}, "_meta": {"progressToken": "t"}}
         stream = Stream(url, {"id": "mine", "method": "tools/call", "params": params}, headers)
         assert stream.next()["params"]["progressToken"] == "t"

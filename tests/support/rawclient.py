@@ -152,13 +152,13 @@ class HttpClient:
         self.era: Era = era
         self._numbers = itertools.count(1)
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-        self.session: dict[str, str] = {}  # the headers of a 2025 session
+        self._session: dict[str, str] = {}
         if era == "legacy":
             said = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
             body = json.dumps(_message(0, "initialize", said, era)).encode()
             _, headers, _ = self._post(body, {})
-            self.session = {"mcp-session-id": headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
-            self._post(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode(), self.session)
+            self._session = {"mcp-session-id": headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+            self._post(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode(), self._session)
 
     def __enter__(self) -> "HttpClient":
         return self
@@ -178,7 +178,7 @@ class HttpClient:
 
     def _headers(self, method: str, params: Json) -> dict[str, str]:
         if self.era == "legacy":
-            return self.session
+            return self._session
         named = {"mcp-name": str(params["name"])} if "name" in params else {}
         return {"mcp-protocol-version": VERSION, "mcp-method": method} | named
 
