@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.upstream import DEAF, Downlink, Json
+from gateway.upstream import DEAF, Downlink, Json, refuse
 from gateway.upstream.session import ClientFace
 
-QUESTIONS = ("sampling", "elicitation", "roots")
-"""The client capabilities that let a server ask something."""
+QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
+"""What a server may ask, and the client capability that lets it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,23 @@ class Audience:
 SHARED = Audience()
 
 
+class Declared:
+    """A client's side that is asked only what it declared. `missing` collects the capabilities that it lacked."""
+
+    def __init__(self, face: ClientFace, down: Downlink) -> None:
+        self._face, self._down = face, down
+        self.missing: set[str] = set()
+        self.down = Downlink(down.tell, self._ask)
+
+    async def _ask(self, request: Json) -> Json:
+        method = str(request["method"])
+        capability = QUESTIONS.get(method, method)
+        if capability in self._face.capabilities:
+            return await self._down.ask(request)
+        self.missing.add(capability)
+        return await refuse(request)
+
+
 @dataclass(frozen=True)
 class Client:
     """One request's client: the face it showed, its nonce if it gave one, and the way back to it.
@@ -47,7 +64,8 @@ class Client:
     @property
     def answers(self) -> Json:
         """Those of its capabilities that let a server ask something, exactly as declared."""
-        return {name: self.face.capabilities[name] for name in QUESTIONS if name in self.face.capabilities}
+        declared = self.face.capabilities
+        return {name: declared[name] for name in QUESTIONS.values() if name in declared}
 
 
 def looking() -> Audience:

@@ -12,6 +12,8 @@ import anyio
 
 from gateway.upstream import DEAF, Downlink, Json
 
+GATHER_SECONDS = 0.05
+
 
 class Conversation:
     """One call under way. Owned by one event loop; `close` must be called.
@@ -43,6 +45,9 @@ class Conversation:
             while not self._call.done() and not self._open:
                 self._news = anyio.Event()
                 await self._news.wait()
+            if not self._call.done():
+                with anyio.move_on_after(GATHER_SECONDS):  # what a server asks at once is asked together
+                    await asyncio.wait([self._call])
         finally:
             self._down = DEAF
         if self._call.done():

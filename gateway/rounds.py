@@ -19,7 +19,7 @@ import anyio
 
 from attest import wire
 from attest.statement import Kind
-from gateway.client import Audience, Client
+from gateway.client import Audience, Client, Declared
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.exchange.observed import ObservedCaller
@@ -41,6 +41,7 @@ from gateway.upstream import (
 MOST_ROUNDS = 32
 MOST_PARKED = 256
 PARKED_SECONDS = 600
+MISSING_CAPABILITY = -32021
 EXECUTOR: Kind = "executor-attested"
 
 
@@ -96,8 +97,12 @@ class Rounds:
             return await self._asked_on_behalf(request, link)
         if not client.asks and not modern and client.answers and isinstance(link.caller, ObservedCaller):
             return await self._begun(request, link.caller)
-        answer = await self._exchange(link, member, _ask(request, link, last))
-        return self._given(request, answer)
+        if client.asks or modern:
+            return self._given(request, await self._exchange(link, member, _ask(request, link, last)))
+        declared = Declared(client.face, client.down)
+        asking = replace(request, client=replace(client, down=declared.down))
+        answer = await self._exchange(link, member, _ask(asking, link, last))
+        return _unable(declared, answer.body) or self._given(request, answer)
 
     async def close(self) -> None:
         """End every call that waits."""
@@ -159,11 +164,13 @@ class Rounds:
         ask = _ask(request, link, None)
 
         async def call(down: Downlink) -> Json:
+            declared = Declared(client.face, down)
             params = {k: v for k, v in ask.params.items() if k != "inputResponses"}
             params = wire.with_meta(params, "progressToken", 0)  # a later round may want to hear of progress
-            return await link.session.request(
-                ask.method, params, client=ask.client, deadline=float("inf"), down=down
+            reply = await link.session.request(
+                ask.method, params, client=ask.client, deadline=float("inf"), down=declared.down
             )  # fmt: skip
+            return _unable(declared, reply) or reply
 
         return await self._round(request, ask, Held(Conversation(call), link, caller, audience))
 
@@ -219,6 +226,15 @@ class Rounds:
             task = asyncio.create_task(held.conversation.close())
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
+
+
+def _unable(declared: Declared, reply: Json) -> Json | None:
+    """The error of 2026-07-28 for a call that failed since a legacy server asked what its client never declared."""
+    if not declared.missing or not ("error" in reply or reply["result"].get("isError") is True):
+        return None
+    needed: Json = {capability: {} for capability in sorted(declared.missing)}
+    message = f"the server needs the client capability {', '.join(needed)}"
+    return {"error": {"code": MISSING_CAPABILITY, "message": message, "data": {"requiredCapabilities": needed}}}
 
 
 def unclaimed(error: Json) -> Json:

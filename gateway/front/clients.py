@@ -22,7 +22,7 @@ from pydantic import RootModel, ValidationError
 
 from attest import wire
 from gateway.aggregate import Aggregate
-from gateway.client import QUESTIONS, SHARED, Audience, Client
+from gateway.client import QUESTIONS, SHARED, Audience, Client, Declared
 from gateway.feed import CHANGES, Feed, Follower
 from gateway.subscriptions import Watching
 from gateway.upstream import Downlink, Json, refuse
@@ -30,7 +30,6 @@ from gateway.upstream.session import ClientFace
 
 Context = ServerRequestContext[Any, Any]
 LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-CAPABILITY = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation", "roots/list": "roots"}
 QUESTION_SECONDS = 3600
 """A person may take their time; a client that never answers must not be waited for for ever."""
 
@@ -48,8 +47,8 @@ class LegacySession:
         # The least severe log message that it wants, None until it says so.
         self.level: str | None = None
         self._face = ClientFace(_object(params.get("capabilities")), _object(params.get("clientInfo")))
-        owner = Downlink(self._filtered(_tell(ctx.session, None)), _ask(ctx.session, None, self._face))
-        asked = any(name in self._face.capabilities for name in QUESTIONS)
+        owner = Declared(self._face, Downlink(self._filtered(_tell(ctx.session, None)), _ask(ctx.session, None))).down
+        asked = any(name in self._face.capabilities for name in QUESTIONS.values())
         key = f"client-{uuid.uuid4().hex}" if asked else ""
         self.audience = Audience(key, self._face, owner, lambda: self.level) if asked else SHARED
         self._follower = Follower(CHANGES.values(), _tell(ctx.session, None))
@@ -65,11 +64,11 @@ class LegacySession:
 
     def client(self, ctx: Context, params: Json) -> Client:
         """It, asking this."""
-        down = Downlink(
-            self._filtered(_tell(ctx.session, ctx.request_id)), _ask(ctx.session, ctx.request_id, self._face)
-        )
+        way = Downlink(self._filtered(_tell(ctx.session, ctx.request_id)), _ask(ctx.session, ctx.request_id))
         face = replace(self._face, log_level=self.level)
-        return Client(face, _nonce(params), down, self.audience, asks=True, principal=_principal(ctx))
+        return Client(
+            face, _nonce(params), Declared(face, way).down, self.audience, asks=True, principal=_principal(ctx)
+        )
 
     async def close(self) -> None:
         """The client has gone."""
@@ -119,10 +118,8 @@ def _tell(session: ServerSession, request_id: Any) -> Any:
     return tell
 
 
-def _ask(session: ServerSession, request_id: Any, face: ClientFace) -> Any:
+def _ask(session: ServerSession, request_id: Any) -> Any:
     async def ask(request: Json) -> Json:
-        if CAPABILITY.get(request["method"], request["method"]) not in face.capabilities:
-            return await refuse(request)
         raw: Any = JSONRPCRequest.model_validate({**request, "jsonrpc": "2.0", "id": 0})  # the SDK gives it an id
         metadata = ServerMessageMetadata(related_request_id=request_id)
         try:
