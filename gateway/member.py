@@ -13,6 +13,7 @@ import anyio
 from attest import wire
 from attest.errors import AttestError
 from attest.manifest import Manifest, TrustedManifest
+from gateway.access import oauth
 from gateway.config import Server
 from gateway.errors import Withheld
 from gateway.exchange import Caller, listing
@@ -216,7 +217,8 @@ class Member:
     async def _open(self) -> Transport:
         server = self.server
         if server.url is not None:
-            return HttpTransport(self.alias, self._hub.http, server.url, headers=server.headers)
+            auth = oauth(self.alias, server, self._hub.home, self._hub.environ)
+            return HttpTransport(self.alias, self._hub.http, server.url, headers=server.headers, auth=auth)
         command = Command(
             argv=(server.command or "", *server.args),
             environ=self._hub.environ,

@@ -26,12 +26,16 @@ from gateway.upstream import (
     printable,
     wire,
 )
+from gateway.upstream.credentials import Challenge, Credentials
 from gateway.upstream.questions import Questions
 from gateway.upstream.sse import Event, EventTooLarge, events
 
 SESSION = "mcp-session-id"
 STREAM, PLAIN = "text/event-stream", "application/json"
 FIRST_RETRY, LEAST_RETRY, MOST_RETRY = 1.0, 0.05, 30.0
+RENEWALS = 2
+"""How often one request is sent again with new credentials: for a token that ran out, and for one that grants more."""
+MAX_CHALLENGE = 8192
 FAREWELL = 2.0
 """Seconds for the messages that nobody waits for: cancellation, the end of a session."""
 logger = logging.getLogger(__name__)
@@ -57,7 +61,7 @@ class Reading:
 
 
 class HttpTransport:
-    """A `Transport` to one URL. `headers` (credentials, say) go with every request and never into a message."""
+    """A `Transport` to one URL. `headers` go with every request, never into a message; `auth` keeps bearer tokens."""
 
     def __init__(
         self,
@@ -66,13 +70,14 @@ class HttpTransport:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        auth: Credentials | None = None,
         owner: Downlink = DEAF,
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self._alias, self._pool, self._url, self._max = alias, pool, url, max_message
         self._static = {"content-type": PLAIN, "accept": f"{PLAIN}, {STREAM}", "accept-encoding": "identity"}
         self._static |= {name.lower(): value for name, value in (headers or {}).items()}
-        self._owner = owner
+        self._auth, self._owner = auth, owner
         self._listening: asyncio.Task[None] | None = None  # the GET stream; replaced at each `initialized`
         self._session: dict[str, str] = {}  # session and version headers of the legacy era; from `initialize` on
         self._numbers = itertools.count(1)
@@ -136,8 +141,24 @@ class HttpTransport:
     async def _open(
         self, verb: str, data: bytes | None, headers: Mapping[str, str]
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Send and yield the response; whatever of it is unread at the end is dropped with its connection."""
+        """Send, with credentials that were just renewed if need be, and yield the response."""
         sent = self._static | self._session | dict(headers)
+        renewals = RENEWALS if self._auth else 0
+        while True:
+            token = self._auth.token() if self._auth else None
+            async with self._send(verb, data, sent if token is None else sent | _bearer(token)) as response:
+                challenge = _challenge(response, sent)
+                if self._auth is None or not renewals or not challenge.answerable:
+                    yield response
+                    return
+            await self._auth.renew(token, challenge)
+            renewals -= 1
+
+    @asynccontextmanager
+    async def _send(
+        self, verb: str, data: bytes | None, sent: Mapping[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Send and yield the response; whatever of it is unread at the end is dropped with its connection."""
         try:
             async with self._pool.request(verb, self._url, data=data, headers=sent, allow_redirects=False) as response:
                 try:
@@ -323,6 +344,15 @@ class HttpTransport:
             await self._owner.tell(message)
         except Exception:  # a fault of the owner must not cost it the notifications that follow
             logger.exception("%s: the owner failed on %s", self._alias, message["method"])
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def _challenge(response: aiohttp.ClientResponse, sent: Mapping[str, str]) -> Challenge:
+    authenticate = ", ".join(response.headers.getall("www-authenticate", []))
+    return Challenge(response.status, authenticate[:MAX_CHALLENGE], sent.get(MCP_PROTOCOL_VERSION_HEADER, ""))
 
 
 def _host(location: str) -> str:
