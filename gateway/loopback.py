@@ -1,7 +1,6 @@
 """Where a person's browser comes back to after a login (RFC 8252 section 7.3): a page on 127.0.0.1, for one answer."""
 
 import asyncio
-import webbrowser
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
@@ -19,10 +18,10 @@ _DONE, _STRAY = "You may close this page and go back to the terminal.", "This pa
 
 
 class LoopbackBrowser:
-    """The user's own browser. `say` gets the line to show, with the address, for where none can be opened."""
+    """The user's own browser, opened by `show` in a thread. `say` gets a line with the address, where none opens."""
 
-    def __init__(self, port: int, say: Callable[[str], None]) -> None:
-        self._port, self._say = port, say
+    def __init__(self, port: int, say: Callable[[str], None], show: Callable[[str], object]) -> None:
+        self._port, self._say, self._show = port, say, show
         # The state that is waited for, and what came with it; replaced by `visit`.
         self._state = ""
         self._came: asyncio.Future[AuthorizationCodeResult] = asyncio.get_running_loop().create_future()
@@ -37,7 +36,7 @@ class LoopbackBrowser:
         self._state = _one(parse_qs(urlsplit(url).query), "state") or ""
         self._came = asyncio.get_running_loop().create_future()
         self._say(f"log in at {url}")
-        await anyio.to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(self._show, url, abandon_on_cancel=True)
         with anyio.move_on_after(LOGIN_SECONDS):
             return await self._came
         raise OAuthFlowError(f"nobody logged in within {LOGIN_SECONDS} seconds")
@@ -57,7 +56,9 @@ class LoopbackBrowser:
 
 
 @asynccontextmanager
-async def listening(port: int, say: Callable[[str], None]) -> AsyncGenerator[LoopbackBrowser]:
+async def listening(
+    port: int, say: Callable[[str], None], show: Callable[[str], object]
+) -> AsyncGenerator[LoopbackBrowser]:
     """Listen on 127.0.0.1; `port` 0 is any that is free. Raises OSError."""
     app = web.Application()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -69,7 +70,7 @@ async def listening(port: int, say: Callable[[str], None]) -> AsyncGenerator[Loo
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        browser = LoopbackBrowser(runner.addresses[0][1], say)
+        browser = LoopbackBrowser(runner.addresses[0][1], say, show)
         yield browser
     finally:
         await runner.cleanup()

@@ -1,7 +1,12 @@
 """`etmcp login SERVER`: let a person log in to a server that wants that; the tokens stay with the gateway."""
 
 import argparse
+import sys
+import webbrowser
+from contextlib import AsyncExitStack
+from functools import partial
 
+from attest.arguments import port
 from gateway.access import oauth
 from gateway.cli.approve import find
 from gateway.cli.context import Commands, Context
@@ -18,39 +23,50 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("login", help="log in to a server that asks for it")
     parser.add_argument("server", metavar="SERVER")
     parser.add_argument("--again", action="store_true", help="even if it lets us in now: as somebody else, say")
-    parser.add_argument(
-        "--port", type=int, choices=range(65536), default=0, metavar="PORT", help="listen here for the browser"
-    )
+    parser.add_argument("--port", type=port, default=0, help="where to wait for the browser (default: any free port)")
     parser.set_defaults(run=run)
 
 
 async def run(options: argparse.Namespace, context: Context) -> int:
-    """Exit code 0 where the server lets us in at the end. Raises `UserError` or `UpstreamError`."""
+    """Exit code 0 where the server lets us in at the end, else 1. Raises `UserError` or `UpstreamError`."""
     alias: str = options.server
     again: bool = options.again
-    for attempt in range(ATTEMPTS + 1):
-        async with context.running() as gateway:
-            member = find(gateway, alias)
-            credentials = oauth(alias, member.server, context.home, context.environ)
-            if credentials is None:
-                raise UserError(f'{alias}: takes no login; it has no "url", or an Authorization header of its own')
-            try:
-                listing = await member.survey()
-            except NeedsLogin:
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                if not again and not credentials.refused:
-                    print(f"{alias}: logged in, {len(listing.offer.tools)} tools")
-                    return 0
-        again = False
-        await _ask(credentials, options.port)
-    raise UserError(f"{alias}: wants more after {ATTEMPTS} logins; ask who runs it which rights your account lacks")
-
-
-async def _ask(credentials: OAuth, port: int) -> None:
-    try:
-        async with listening(port, print) as browser:
+    credentials = await _credentials(alias, context)
+    async with AsyncExitStack() as stack:
+        try:
+            browser = await stack.enter_async_context(
+                listening(options.port, partial(print, flush=True), webbrowser.open)
+            )
+        except OSError as e:
+            raise UserError(f"127.0.0.1:{options.port}: {e.strerror}; choose another --port") from e
+        for _ in range(ATTEMPTS):
+            if not again and await _let_in(alias, context, credentials):
+                return 0
+            again = False
             await credentials.authorize(browser)
-    except OSError as e:
-        raise UserError(f"127.0.0.1:{port}: {e.strerror}; choose another --port") from e
+        if await _let_in(alias, context, credentials):
+            return 0
+    print(f"{alias}: wants more after {ATTEMPTS} logins; ask who runs it which rights you lack", file=sys.stderr)
+    return 1
+
+
+async def _credentials(alias: str, context: Context) -> OAuth:
+    async with context.running() as gateway:
+        server = find(gateway, alias).server
+    credentials = oauth(alias, server, context.home, context.environ)
+    if credentials is None:
+        raise UserError(f'{alias}: takes no login, having no "url" or an Authorization of its own; name another server')
+    return credentials
+
+
+async def _let_in(alias: str, context: Context, credentials: OAuth) -> bool:
+    """Whether it lists its tools, and no other gateway waits for more."""
+    async with context.running() as gateway:
+        try:
+            listing = await find(gateway, alias).survey()
+        except NeedsLogin:
+            return False
+    if credentials.wanted:
+        return False
+    print(f"{alias}: lets us in, {len(listing.offer.tools)} tools")
+    return True

@@ -97,9 +97,11 @@ class OAuth:
         self._refreshed: str | None = None
 
     @property
-    def refused(self) -> bool:
-        """Whether the server waits for a login, as far as this user's gateways know."""
-        return self._known().challenge is not None
+    def wanted(self) -> bool:
+        """Whether the server wanted more of a gateway of this user than its login grants. Raises `UpstreamError`."""
+        self._record = None
+        challenge = self._known().challenge
+        return challenge is not None and challenge.status == 403
 
     def token(self) -> str | None:
         """See `Credentials`."""
@@ -147,8 +149,8 @@ class OAuth:
         provider = self._provider(record, None)
         provider.context.token_expiry_time = LONG_AGO
         await self._run(provider, None)
-        more = record.challenge if record.challenge is not None and record.challenge.status == 403 else None
-        self._keep(provider, more)
+        more = record.challenge
+        self._keep(provider, more if more is not None and more.status == 403 else None)
         self._refreshed = self.token()
         return self._refreshed is not None
 
