@@ -19,7 +19,7 @@ import aiohttp
 from mcp.client.auth import OAuthFlowError
 from mcp.shared.auth import AuthorizationCodeResult
 
-from gateway.upstream import Downlink, Json
+from gateway.upstream import DEAF, Downlink, Json
 from gateway.upstream.credentials import NeedsLogin
 from gateway.upstream.http import HttpTransport, new_pool
 from gateway.upstream.oauth import Client, OAuth
@@ -171,7 +171,9 @@ async def main(url: str, scenario: str, era: Era, context: Json) -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             oauth = OAuth(scenario, url, client, Vault(Path(folder) / "oauth" / "tokens.json"))
-            transport = HttpTransport(scenario, pool, url, auth=oauth, owner=Downlink(tell, ask))
+            # Only one scenario asks on the standalone stream; another answers a request there if it finds one open.
+            owner = Downlink(tell, ask) if scenario.startswith("elicitation") else DEAF
+            transport = HttpTransport(scenario, pool, url, auth=oauth, owner=owner)
             session = Session(scenario, transport, face=FACE, era=era)
             talk = Conversation(session, oauth, Redirected(pool))
             try:

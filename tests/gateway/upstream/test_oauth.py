@@ -305,6 +305,7 @@ def test_kill_during_a_write_leaves_the_old_file_or_the_new_one(tmp_path: Path) 
             said = [int(line) for line in writer.stdout.read().split()]
         raw = path.read_text()
         record = Record.model_validate_json(raw)
+        assert record.challenge is not None
         assert record.challenge == Challenge(record.challenge.status, str(record.challenge.status) * 20_000)
         assert record.challenge.status >= max(said, default=turn + 1)
         path.unlink()
