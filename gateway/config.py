@@ -60,6 +60,7 @@ class Settings(BaseModel):
     attesters: tuple[HexKey, ...] = ()
     era: Literal["auto", "legacy", "modern"] = "auto"
     timeout: float = Field(default=120, gt=0, le=86_400)
+    limit: int = Field(default=32, ge=1, le=1024)
     confine: bool = True
     oauth: OAuthSettings | None = None
 

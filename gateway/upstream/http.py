@@ -36,6 +36,8 @@ FIRST_RETRY, LEAST_RETRY, MOST_RETRY = 1.0, 0.05, 30.0
 RENEWALS = 2
 """How often one request is sent again with new credentials: for a token that ran out, and for one that grants more."""
 MAX_CHALLENGE = 8192
+OFFER = 2.0
+"""Seconds in which a legacy server should say whether it offers a standalone stream."""
 FAREWELL = 2.0
 """Seconds for the messages that nobody waits for: cancellation, the end of a session."""
 logger = logging.getLogger(__name__)
@@ -109,7 +111,10 @@ class HttpTransport:
         await self._farewell(message, headers, seconds=10)
         if starts and self._owner is not DEAF:
             await self._stop_listening()
-            self._listening = asyncio.create_task(self._listen())
+            offered = asyncio.Event()
+            self._listening = asyncio.create_task(self._listen(offered))
+            with anyio.move_on_after(OFFER):  # what a server asks before there is this stream would be lost
+                await offered.wait()
 
     async def aclose(self) -> None:
         """Stop listening and end the legacy session, if there is one. The pool stays open."""
@@ -317,14 +322,15 @@ class HttpTransport:
             advice = 'check "url" in the configuration'
             raise UpstreamRefused(self._alias, f"refused the request (HTTP {status})", advice, status)
 
-    async def _listen(self) -> None:
-        """Hold the standalone stream of a legacy session open while the server offers one."""
+    async def _listen(self, offered: asyncio.Event) -> None:
+        """Hold the standalone stream of a legacy session open while there is one; sets `offered` once that is known."""
         last, session = Event(), self._session.get(SESSION)
         pause = FIRST_RETRY
         while self._session.get(SESSION) == session:
             try:
                 resume = {} if last.id is None else {"last-event-id": last.id}
                 async with self._open("GET", None, {"accept": STREAM} | resume) as response:
+                    offered.set()
                     if response.status != 200 or response.content_type != STREAM:
                         return  # 405: it offers none
                     async with aclosing(self._messages(response, last)) as messages, self._questioned() as questions:
@@ -335,6 +341,7 @@ class HttpTransport:
                             elif "method" in message and not questions.withdraw(message):
                                 await self._tell(message)
             except UpstreamError as error:
+                offered.set()
                 logger.info("%s (its notification stream)", error)
             await anyio.sleep(max(pause, LEAST_RETRY if last.retry is None else min(last.retry, MOST_RETRY)))
             pause = min(MOST_RETRY, pause * 2)

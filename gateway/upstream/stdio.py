@@ -254,9 +254,13 @@ class StdioTransport:
         return next(calls, self._owner)
 
     def _only_call(self, notification: Json) -> Call | None:
-        """The call that a log message is about, where there is just one."""
-        lone = notification["method"] == "notifications/message" and len(self._calls) == 1
-        return next(iter(self._calls.values())) if lone else None
+        """The call that a log message is about, where it can be only one: on a pipe it does not say."""
+        if notification["method"] != "notifications/message":
+            return None
+        calls = [call for call in self._calls.values() if call.request.method != "subscriptions/listen"]
+        wanting = [call for call in calls if call.request.wants_logs]
+        likely = wanting or calls
+        return likely[0] if len(likely) == 1 else None
 
     def _count_junk(self, line: bytes) -> None:
         self._junk += 1

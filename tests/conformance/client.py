@@ -19,7 +19,7 @@ import aiohttp
 from mcp.client.auth import OAuthFlowError
 from mcp.shared.auth import AuthorizationCodeResult
 
-from gateway.upstream import DEAF, Downlink, Json
+from gateway.upstream import Downlink, Json
 from gateway.upstream.credentials import NeedsLogin
 from gateway.upstream.http import HttpTransport, new_pool
 from gateway.upstream.oauth import Client, OAuth
@@ -81,7 +81,8 @@ class Conversation:
 
     async def list(self, what: str) -> list[Json]:
         """All tools, or prompts, or resources."""
-        return await self._let_in(lambda: self._session.list_all(f"{what}/list", what, deadline=math.inf))
+        listed = await self._let_in(lambda: self._session.list_all(f"{what}/list", what, deadline=math.inf))
+        return listed.items
 
     async def request(self, method: str, params: Json, **headers: str) -> Json:
         """One request, with what the server wants to know first (SEP-2322)."""
@@ -171,9 +172,7 @@ async def main(url: str, scenario: str, era: Era, context: Json) -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             oauth = OAuth(scenario, url, client, Vault(Path(folder) / "oauth" / "tokens.json"))
-            # Only one scenario asks on the standalone stream; another answers a request there if it finds one open.
-            owner = Downlink(tell, ask) if scenario.startswith("elicitation") else DEAF
-            transport = HttpTransport(scenario, pool, url, auth=oauth, owner=owner)
+            transport = HttpTransport(scenario, pool, url, auth=oauth, owner=Downlink(tell, ask))
             session = Session(scenario, transport, face=FACE, era=era)
             talk = Conversation(session, oauth, Redirected(pool))
             try:
