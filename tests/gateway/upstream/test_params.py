@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.shared.inbound import decode_header_value, validate_mcp_param_headers
 
@@ -46,6 +46,7 @@ def calls(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], dict[str, st
     return tool(**properties), arguments | {"other": draw(st.text())}, expected
 
 
+@settings(deadline=None)
 @given(calls())
 def test_each_annotated_argument_arrives_as_it_was_sent_and_no_other(
     call: tuple[dict[str, Any], dict[str, Any], dict[str, str]],
@@ -56,6 +57,7 @@ def test_each_annotated_argument_arrives_as_it_was_sent_and_no_other(
     assert validate_mcp_param_headers(definition["inputSchema"], arguments, headers) is None
 
 
+@settings(deadline=None)
 @given(JSON, st.dictionaries(st.text(), JSON))
 def test_whatever_is_sent_as_a_header_is_one(schema: Any, arguments: dict[str, Any]) -> None:
     definition = {"name": "t", "inputSchema": {"type": "object", "properties": {"a": schema}}}
