@@ -91,8 +91,8 @@ class OAuth:
         self._alias, self._url, self._client, self._vault = alias, url, client, vault
         # As last read or written; None before that. Replaced as a whole.
         self._record: Record | None = None
-        # The renewal that runs, or ran last; replaced by `renew`.
-        self._renewing: asyncio.Task[None] | None = None
+        # The renewals that run, or ran last, by the status of the refusal: 403 wants another thing than 401.
+        self._renewing: dict[int, asyncio.Task[None]] = {}
         # What the last refresh gave: where that is refused, a further refresh will not help.
         self._refreshed: str | None = None
 
@@ -110,11 +110,12 @@ class OAuth:
 
     async def renew(self, refused: str | None, challenge: Challenge) -> None:
         """See `Credentials`."""
-        task = self._renewing
+        task = self._renewing.get(challenge.status)
         if task is None or task.done():
             if self.token() != refused:
                 return
-            task = self._renewing = asyncio.create_task(self._renew(refused, challenge), name=f"renew {self._alias}")
+            task = asyncio.create_task(self._renew(refused, challenge), name=f"renew {self._alias}")
+            self._renewing[challenge.status] = task
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may have no waiter left
         await asyncio.shield(task)
 

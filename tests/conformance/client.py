@@ -128,10 +128,12 @@ def usable(tool: Json) -> bool:
     return True
 
 
-def example(tool: Json) -> Json:
+def example(tool: Json, tools: dict[str, Json]) -> Json:
     """Arguments for the tools of the suite."""
     if tool["name"] == "add_numbers":
         return {"a": 5, "b": 3}
+    if seen := tools.get("json_schema_2020_12_tool"):
+        return {"schema": seen["inputSchema"]}
     required: list[str] = tool.get("inputSchema", {}).get("required", [])
     return dict.fromkeys(required, "x")
 
@@ -150,7 +152,7 @@ async def play(talk: Conversation, context: Json, capabilities: Json) -> None:
         for call in calls:
             await talk.call(tools[call["name"]], call["arguments"])
         return
-    await asyncio.gather(*(talk.call(tool, example(tool)) for tool in tools.values()))
+    await asyncio.gather(*(talk.call(tool, example(tool, tools)) for tool in tools.values()))
     if "resources" in capabilities:
         for resource in await talk.list("resources"):
             await talk.request("resources/read", {"uri": resource["uri"]})

@@ -254,6 +254,31 @@ async def test_a_machine_logs_itself_in(tmp_path: Path) -> None:
         assert SECRET not in here.file.read_text()
 
 
+async def test_a_server_that_takes_no_token_at_all_is_not_asked_for_ever(tmp_path: Path) -> None:
+    async with village(tmp_path) as here:
+        here.authority.forgetting = True
+        oauth = here.another(grant="client_credentials", id="machine", secret=SECRET, issuer=here.authority.url)
+        with pytest.raises(UpstreamRefused, match="does not let us in"):
+            await here.call(over=here.over(oauth))
+        assert here.authority.count("tools/call") == 3
+        await here.oauth.authorize(Agreeing())
+        with pytest.raises(NeedsLogin):
+            await here.call()
+        assert here.authority.count("refresh_token") == 1
+
+
+async def test_a_call_that_wants_more_rights_does_not_fail_one_that_wants_a_fresh_token(tmp_path: Path) -> None:
+    async with village(tmp_path) as here:
+        await here.log_in()
+        old = here.oauth.token()
+        async with Vault(here.file).locked():
+            renewals = [asyncio.create_task(here.oauth.renew(old, Challenge(status))) for status in (403, 401)]
+        refused, fresh = await asyncio.gather(*renewals, return_exceptions=True)
+        assert isinstance(refused, NeedsLogin)
+        assert fresh is None
+        assert here.oauth.token() != old
+
+
 @pytest.mark.parametrize("grant", ["client_credentials", "authorization_code"])
 async def test_a_secret_goes_to_the_configured_issuer_alone(tmp_path: Path, grant: Any) -> None:
     async with village(tmp_path) as here:

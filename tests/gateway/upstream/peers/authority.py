@@ -31,6 +31,7 @@ class Authority:
     scopes: list[str] = field(default_factory=list[str])  # as authorized
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])  # what differs
     failing: int = 0  # the HTTP status of the token endpoint
+    forgetting: bool = False  # give tokens that are good for nothing
     echoing: bool = False  # repeat what was sent in each error
     slow: asyncio.Event | None = None  # what the tool `slow` waits for
     refreshing: asyncio.Event | None = None  # what a refresh waits for
@@ -154,7 +155,8 @@ class Authority:
                     return web.json_response({"error": "invalid_client"}, status=401)
                 scope = form.get("scope", "")
         access, refresh = self._new(), self._new()
-        self.access[access] = scope
+        if not self.forgetting:
+            self.access[access] = scope
         self.refresh.add(refresh)
         given = {"access_token": access, "token_type": "Bearer", "refresh_token": refresh, "scope": scope}
         return web.json_response(given | {"expires_in": 3600})
