@@ -152,8 +152,8 @@ class HttpTransport:
         while True:
             token = self._auth.token() if self._auth else None
             async with self._send(verb, data, sent if token is None else sent | _bearer(token)) as response:
-                challenge = _challenge(response, sent)
-                if self._auth is None or not renewals or not challenge.answerable:
+                challenge = _challenge(response, sent) if renewals and response.status in (401, 403) else None
+                if self._auth is None or challenge is None or not challenge.answerable:
                     yield response
                     return
             await self._auth.renew(token, challenge)
