@@ -8,6 +8,7 @@ import anyio
 
 from attest import wire
 from attest.manifest import TrustedManifest
+from gateway.access import oauth
 from gateway.client import Audience
 from gateway.config import Server
 from gateway.errors import Withheld
@@ -70,7 +71,8 @@ async def connect(
 
 async def _open(alias: str, server: Server, hub: Hub, owner: Downlink) -> Transport:
     if server.url is not None:
-        return HttpTransport(alias, hub.http, server.url, headers=server.headers, owner=owner)
+        auth = oauth(alias, server, hub.home, hub.environ)
+        return HttpTransport(alias, hub.http, server.url, headers=server.headers, auth=auth, owner=owner)
     command = Command(
         argv=(server.command or "", *server.args),
         environ=hub.environ,

@@ -235,20 +235,22 @@ class Session:
         method = "server/discover"
         try:
             answer = await self._send(asked, method, {}, self._self, deadline, DEAF, _NO_HEADERS, None)
+            if again := _common(_object(_object(answer, "error"), "data").get("supported")):
+                asked = Peer("modern", again)
+                answer = await self._send(asked, method, {}, self._self, deadline, DEAF, _NO_HEADERS, None)
             result = self._result(answer, method)
         except UpstreamError:
             if must:
                 raise
             return None  # whatever it was: initialize will succeed, or raise what the operator must know
-        offered: Any = result.get("supportedVersions")
-        common = [v for v in MODERN_PROTOCOL_VERSIONS if isinstance(offered, list) and v in offered]
-        if not common:
+        common = _common(result.get("supportedVersions"))
+        if common is None:
             if must:
                 what, advice = "speaks no modern protocol version", 'set its "era" to "legacy"'
                 raise UpstreamRefused(self.alias, what, advice, UNSUPPORTED_PROTOCOL_VERSION)
             return None
         info = _object(_object(result, "_meta"), SERVER_INFO_META_KEY) or _object(result, "serverInfo")
-        return Peer("modern", common[-1], info, _object(result, "capabilities"), _text(result, "instructions"))
+        return Peer("modern", common, info, _object(result, "capabilities"), _text(result, "instructions"))
 
     async def _initialize(self, deadline: float) -> Peer:
         face = self._face
@@ -323,6 +325,12 @@ def _headers(peer: Peer, method: str, params: Json) -> dict[str, str]:
         if isinstance(name, str):
             headers[MCP_NAME_HEADER] = encode_header_value(name)
     return headers
+
+
+def _common(offered: Any) -> str | None:
+    """Return the newest modern version that a server names too, None if there is none."""
+    common = [version for version in MODERN_PROTOCOL_VERSIONS if isinstance(offered, list) and version in offered]
+    return common[-1] if common else None
 
 
 def _object(container: Json, key: str) -> Json:
