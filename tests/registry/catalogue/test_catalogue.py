@@ -178,7 +178,7 @@ def test_every_real_record_is_imported_or_reported_with_its_reason(shared: Path,
 
 def manifest(name: str = NAME, version: str = "1.0.0", key: Ed25519PrivateKey = KEY) -> Json:
     tools = {"today": Pin.of({"name": "today"})}
-    return Manifest(name, version, "observer-attested", tools, {}, None, frozenset()).sign(key).to_json()
+    return Manifest(name, version, "observer-attested", tools, {}, {}, None, frozenset()).sign(key).to_json()
 
 
 def sign(challenge: Challenge, server: Json, envelope: Json, key: Ed25519PrivateKey = KEY) -> bytes:
