@@ -35,7 +35,9 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     except OSError as e:
         raise UserError(f"{e.filename}: {e.strerror}; name files that can be written") from e
     publisher = key.public_key().public_bytes_raw().hex()
-    print(f"{options.file}: {len(listing.offer.tools)} tools, {listing.offer.kind}")
+    print(f"{options.file}: {listing.offer.counted()}, {listing.offer.kind}")
+    for flag in listing.review.flagged:
+        print(f"flagged: {flag}")
     settings = {"manifest": str(options.file.absolute()), "publisher": publisher}
     print(f'"etmcp": {json.dumps(settings)}')
     return 0

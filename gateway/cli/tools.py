@@ -5,7 +5,7 @@ import json
 
 from gateway.aggregate import SERVERS
 from gateway.cli.context import Commands, Context
-from gateway.differences import visible
+from gateway.letters import visible
 
 
 def add(commands: Commands) -> None:
