@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Literal, cast
 
 from attest.canonical import canonical
-from gateway.letters import disguised, hidden, mistakable, spelled, visible
+from gateway.letters import disguised, hidden, mistakable, plain, spelled, visible
 
 Code = Literal["hidden", "confusable", "duplicate", "nameless", "renamed", "same-name", "lookalike", "shadow"]
 BLOCKED: frozenset[Code] = frozenset({"hidden", "confusable"})
@@ -32,7 +32,7 @@ class Flag:
     said: str
 
     def __str__(self) -> str:
-        return f"{visible(self.subject)} [{self.code}]: {self.said}"
+        return f"{plain(self.subject)} [{self.code}]: {self.said}"
 
 
 def alone(shown: Mapping[str, Any]) -> Iterator[Flag]:
@@ -46,7 +46,7 @@ def alone(shown: Mapping[str, Any]) -> Iterator[Flag]:
                 places[visible(where) or "it"] = strange
         for where, strange in list(places.items())[:3]:
             listed = ", ".join(sorted({spelled(character) for character in strange})[:4])
-            yield Flag(subject, "hidden", f"{where} holds {len(strange)} invisible characters, among them {listed}")
+            yield Flag(subject, "hidden", f"{where} holds invisible characters ({len(strange)}): {listed}")
         if what in ("tool", "prompt") and disguised(name):
             yield Flag(subject, "confusable", f"it is not what it reads as: {visible(name, ascii_only=True)}")
 
@@ -65,9 +65,9 @@ def beside(shown: Mapping[str, Any], others: Mapping[str, Collection[str]]) -> I
         if subject in owners:
             yield Flag(subject, "same-name", f"{visible(owners[subject])} offers the same name")
         elif (like := drawn.get(_drawn(subject))) and subject != INSTRUCTIONS:
-            yield Flag(subject, "lookalike", f"it can be taken for {visible(like)} of {visible(owners[like])}")
+            yield Flag(subject, "lookalike", f"it can be taken for {plain(like)} of {visible(owners[like])}")
         for name in sorted(_mentioned(value, named)):
-            yield Flag(subject, "shadow", f"it speaks of tool {visible(name)} of {visible(named[name])}")
+            yield Flag(subject, "shadow", f"it speaks of tool {plain(name)} of {visible(named[name])}")
 
 
 def renamed(gone: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Flag]:
@@ -75,7 +75,7 @@ def renamed(gone: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Flag]:
     before = {_nameless(old, definition): old for old, definition in gone.items()}
     for subject, definition in new.items():
         if old := before.get(_nameless(subject, definition)):
-            yield Flag(subject, "renamed", f"it is what {visible(old)} was, under another name")
+            yield Flag(subject, "renamed", f"it is what {plain(old)} was, under another name")
 
 
 def texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

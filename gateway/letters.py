@@ -90,6 +90,11 @@ def disguised(name: str) -> bool:
     return False
 
 
+def plain(name: str) -> str:
+    """A name as one line in which it cannot be taken for another: spelled in ASCII where it is disguised."""
+    return visible(name, ascii_only=disguised(name))
+
+
 def _needed(text: str, index: int) -> bool:
     character, before, after = text[index], text[index - 1 : index], text[index + 1 : index + 2]
     if character in _EMOJI_STYLE:

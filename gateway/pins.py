@@ -21,7 +21,7 @@ from attest.statement import Kind
 from gateway import flags
 from gateway.errors import Withheld
 from gateway.flags import INSTRUCTIONS, Flag
-from gateway.letters import visible
+from gateway.letters import plain
 from gateway.store import Statement, Store
 from gateway.upstream import Json
 
@@ -131,7 +131,7 @@ class Review:
     def state(self) -> str:
         """In a few words, for a list of servers: `ready`, what waits for approval, what was listed and is dropped."""
         dropped = [flag for flag in self.flagged if flag.code in flags.DROPPED]
-        named = ", ".join(f"{visible(flag.subject)[:80]} [{flag.code}]" for flag in dropped[:3])
+        named = ", ".join(f"{plain(flag.subject)[:80]} [{flag.code}]" for flag in dropped[:3])
         more = f" and {len(dropped) - 3} more" if len(dropped) > 3 else ""
         waiting = "" if self.clean else ", with unapproved changes"
         return f"ready{waiting}" + (f", without {named}{more}" if dropped else "")

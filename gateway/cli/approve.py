@@ -10,7 +10,7 @@ from gateway.cli.context import Commands, Context
 from gateway.differences import differences, quoted
 from gateway.errors import UserError, Withheld
 from gateway.flags import INSTRUCTIONS
-from gateway.letters import visible
+from gateway.letters import plain
 from gateway.member import Listing, Member
 from gateway.pins import Pins, pinned
 from gateway.runtime import Gateway
@@ -71,12 +71,12 @@ def explain(listing: Listing, manifest: Manifest, pins: Pins) -> list[str]:
     digests = {subject: pin.full for subject, pin in pinned(manifest).items()}
     for subject in listing.review.drifted:
         lines += _changed(subject, digests.get(subject), offer.definitions(), pins)
-    return lines + [f"{visible(subject)}: gone" for subject in listing.review.removed]
+    return lines + [f"{plain(subject)}: gone" for subject in listing.review.removed]
 
 
 def _changed(subject: str, digest: str | None, offered: Mapping[str, Any], pins: Pins) -> Iterator[str]:
     """How one definition, or the instructions, differ from those with this digest."""
-    now, name = offered.get(subject), visible(subject)
+    now, name = offered.get(subject), plain(subject)
     old = pins.known(digest) if digest else None
     if digest is None:
         whole = cast("dict[str, Any]", now) if isinstance(now, dict) else {"description": now}

@@ -43,7 +43,7 @@ def has_one_meaning(value: Any) -> bool:
 )
 def test_an_invisible_character_is_found_wherever_it_stands(member: dict[str, Any], where: str) -> None:
     (flag,) = alone({"tool t": TOOL | member})
-    assert flag == Flag("tool t", "hidden", f"{where} holds 1 invisible characters, among them U+200B ZERO WIDTH SPACE")
+    assert flag == Flag("tool t", "hidden", f"{where} holds invisible characters (1): U+200B ZERO WIDTH SPACE")
     assert flag.code in BLOCKED
 
 
@@ -55,7 +55,7 @@ def test_in_a_name_and_in_instructions_too() -> None:
 
 def test_a_name_that_reads_as_another_is_confusable() -> None:
     (flag,) = alone({"tool c\u043epy": TOOL})
-    assert str(flag) == "tool c\u043epy [confusable]: it is not what it reads as: c\\u{43e}py"
+    assert str(flag) == "tool c\\u{43e}py [confusable]: it is not what it reads as: c\\u{43e}py"
     assert [flag.code for flag in alone({"prompt c\u043epy": TOOL})] == ["confusable"]
 
 
