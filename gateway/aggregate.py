@@ -13,8 +13,10 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError
+from gateway import flags
 from gateway.errors import UserError, Withheld
 from gateway.exchange import Answer, Ask
+from gateway.flags import Flag
 from gateway.hub import Hub
 from gateway.member import Link, Listing, Member
 from gateway.names import advertise
@@ -60,7 +62,7 @@ class Aggregate:
                     listing = await member.survey()
                 except (Withheld, UpstreamError) as e:
                     return f"failed: {self.told(e)}"
-                return "ready" if listing.review.clean else "ready, with unapproved changes"
+                return listing.review.state
             return "failed: no answer yet; it is still being waited for"
 
         states = await asyncio.gather(*map(one, self.members.values()))
@@ -210,11 +212,27 @@ class Aggregate:
         content = {"uri": params["uri"], "mimeType": "application/json", "text": text}
         return {"result": {"contents": [content], "ttlMs": 0, "cacheScope": "private"}}
 
+    def flagged(self, alias: str) -> list[Flag]:
+        """What an operator should look at of one server, next to what is known of the others, connected or not."""
+        listing = self.members[alias].listing
+        if listing is None:
+            return []
+        others = {
+            name: member.listing.offer.definitions() if member.listing else self._hub.pins.subjects(name)
+            for name, member in self.members.items()
+            if name != alias
+        }
+        return sorted({*listing.review.flagged, *flags.beside(listing.offer.shown(), others)})
+
     async def _gather(self, method: str, key: str, states: dict[str, str]) -> dict[str, list[Json]]:
         async def one(member: Member) -> list[Json]:
             with anyio.move_on_after(member.patience(SURVEY_SECONDS)):
                 try:
                     link = await member.link()
+                    if key == "resourceTemplates":
+                        listing = await member.survey()
+                        states[member.alias] = listing.review.state
+                        return list(listing.approved("template", listing.offer.templates).values())
                     items = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
                 except (Withheld, UpstreamError, UserError) as e:
                     states[member.alias] = f"failed: {self.told(e)}"
@@ -228,14 +246,24 @@ class Aggregate:
 
     async def _owner(self, uri: str) -> Member:
         for attempt in range(2):
-            makers = [template for template in self._listed if _could_make(template, uri)]
+            makers = [template for template in self._listed if _could_make(template, uri) and self._holds(template)]
             for known in (uri, *sorted(makers, key=len, reverse=True)):
                 if known in self._listed:
                     return self.members[self._listed[known]]
             if attempt == 0:
                 await self.collect("resources/list", "resources")
                 await self.collect("resources/templates/list", "resourceTemplates")
+        for alias, member in self.members.items():
+            for template in member.listing.offer.templates if member.listing else ():
+                if _could_make(template, uri):  # it is listed by nobody, so it was left out
+                    lowered = member.listing is not None and member.listing.review.kind_lowered
+                    raise Withheld(alias, f"template {template}", "kind" if lowered else "drift")
         raise Unknown(f"no resource {uri[:200]!r} here; resources/list and resources/templates/list show what there is")
+
+    def _holds(self, template: str) -> bool:
+        """Whether a template that was listed once is still approved."""
+        listing = self.members[self._listed[template]].listing
+        return listing is not None and template in listing.approved("template", listing.offer.templates)
 
 
 def _could_make(template: str, uri: str) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from gateway.exchange.appraisal import Appraisal
 from gateway.exchange.attested import AttestedCaller
 from gateway.exchange.observed import ObservedCaller
 from gateway.hub import Hub
-from gateway.pins import Offer, Review, review
+from gateway.pins import Offer, Review
 from gateway.upstream import Json, Transport, UpstreamError, UpstreamRefused
 from gateway.upstream.http import HttpTransport
 from gateway.upstream.session import Session
@@ -58,10 +57,16 @@ class Listing:
     review: Review
 
     def approved(self, what: str, definitions: Mapping[str, Json]) -> dict[str, Json]:
-        """Those tools or prompts that match their pins; none of a server that lowered its kind."""
+        """Those tools, prompts or templates that match their pins; none of a server that lowered its kind."""
         if self.review.kind_lowered:
             return {}
         return {name: value for name, value in definitions.items() if f"{what} {name}" not in self.review.drifted}
+
+    @property
+    def instructions(self) -> str | None:
+        """The server's instructions, if they are approved."""
+        blocked = self.review.kind_lowered or self.review.instructions_drifted
+        return None if blocked else self.offer.instructions
 
 
 class Member:
@@ -138,33 +143,35 @@ class Member:
         link = await self.link()
         deadline = anyio.current_time() + LIST_SECONDS
         try:
-            tools, prompts = await asyncio.gather(
-                self.items(link, "tools/list", "tools", deadline), self.items(link, "prompts/list", "prompts", deadline)
+            tools, prompts, templates = await asyncio.gather(
+                self.items(link, "tools/list", "tools", deadline),
+                self.items(link, "prompts/list", "prompts", deadline),
+                self.items(link, "resources/templates/list", "resourceTemplates", deadline),
             )
         except UpstreamError:
             self.dropped(link)
             raise
-        info, session = link.session.info, link.session
-        offer = Offer(
-            str(info.get("name", "")),
-            str(info.get("version", "")),
+        offer = Offer.listed(
+            link.session.info,
             link.caller.kind,
-            _by_name(tools),
-            _by_name(prompts),
-            session.instructions,
+            tools=tools,
+            prompts=prompts,
+            templates=templates,
+            instructions=link.session.instructions,
         )
         manifest = await self._manifest(offer, link.published)
-        self.listing = Listing(offer, manifest, review(offer, manifest))
+        self.listing = Listing(offer, manifest, self._hub.pins.review(offer, manifest))
         return self.listing
 
     async def items(self, link: Link, method: str, member: str, deadline: float) -> list[Json]:
         """The raw items of one kind; none where the server does not have that kind.
 
-        Tools and prompts come unsigned: their pins, and the definition digest in each receipt, are what holds them.
+        Tools, prompts and templates come unsigned: their pins, and the definition digest in each receipt of the first
+        two, are what holds them.
         """
-        if member not in link.session.capabilities and member != "resourceTemplates":
+        if ("resources" if member == "resourceTemplates" else member) not in link.session.capabilities:
             return []
-        pinned = member in ("tools", "prompts")
+        pinned = member in ("tools", "prompts", "resourceTemplates")
 
         async def fetch(params: Json) -> Json:
             return await link.caller.fetch(listing(method, params, deadline))
@@ -177,19 +184,17 @@ class Member:
             raise
         return [cast(Json, item) for item in items if isinstance(item, dict)]
 
-    async def approve(self) -> TrustedManifest:
-        """Sign what it offers now. Raises `Withheld` or `UpstreamError`."""
-        listing = await self.survey()
-        link = await self.link()
+    async def approve(self, listing: Listing) -> None:
+        """Sign what was offered then: what the operator has read. Raises `Withheld` or `UpstreamError`."""
+        link, pins = await self.link(), self._hub.pins
         attesters = link.published.manifest.attesters if link.published else frozenset[str]()
-        approved = await self._hub.pins.approve(self.alias, listing.offer, link.published, attesters)
-        self.listing = Listing(listing.offer, approved.manifest, review(listing.offer, approved.manifest))
-        return approved
+        approved = await pins.approve(self.alias, listing.offer, link.published, attesters)
+        self.listing = Listing(listing.offer, approved.manifest, pins.review(listing.offer, approved.manifest))
 
     async def _manifest(self, offer: Offer, published: TrustedManifest | None) -> Manifest:
         pins = self._hub.pins
         try:
-            manifest = pins.in_force(self.alias, published) or await pins.approve(self.alias, offer, published)
+            manifest = pins.in_force(self.alias, published) or await pins.first_sight(self.alias, offer)
             await pins.remember(offer)
         except AttestError as e:
             raise Withheld(self.alias, "the manifest", e.code) from e
@@ -251,10 +256,3 @@ class Member:
         if needed:
             raise Withheld(self.alias, "everything", "root" if offers else "unattested")
         return ObservedCaller(self.alias, session, self._hub.observer, self.server.launch())
-
-
-def _by_name(definitions: list[Json]) -> dict[str, Json]:
-    """Definitions by name. Of two under one name nobody could say which is meant, so neither is offered."""
-    names = Counter(str(definition.get("name")) for definition in definitions)
-    named = {str(definition["name"]): definition for definition in definitions if "name" in definition}
-    return {name: definition for name, definition in named.items() if names[name] == 1}
