@@ -15,9 +15,9 @@ from attest.arguments import Arguments
 from gateway.cli import approve, call, demo, doctor, install, login, manifest, receipts, serve, status, tools
 from gateway.cli.context import Context
 from gateway.config import Config, embedded, load
-from gateway.differences import visible
 from gateway.errors import UserError, Withheld
 from gateway.home import Home
+from gateway.letters import visible
 from gateway.upstream import UpstreamError
 
 COMMANDS = (demo, serve, status, tools, call, receipts, approve, login, manifest, doctor, install)

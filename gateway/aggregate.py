@@ -12,9 +12,11 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError
+from gateway import flags
 from gateway.client import SHARED, Audience, Client
 from gateway.errors import UserError, Withheld
 from gateway.exchange import Ask
+from gateway.flags import Flag
 from gateway.hub import Hub
 from gateway.member import Listing, Member
 from gateway.names import advertise
@@ -66,8 +68,7 @@ class Aggregate:
         """Ask every member what it offers, all at once; return each one's state in a few words."""
 
         async def look(member: Member) -> str:
-            listing = await member.survey(audience)
-            return "ready" if listing.review.clean else "ready, with unapproved changes"
+            return (await member.survey(audience)).review.state
 
         return await self._everywhere(audience, look)
 
@@ -120,6 +121,11 @@ class Aggregate:
         gathered: dict[str, Items] = {}
 
         async def look(member: Member) -> str:
+            if key == "resourceTemplates":
+                listing = await member.survey(audience)
+                approved = listing.approved("template", listing.offer.templates)
+                gathered[member.alias] = Items(list(approved.values()), listing.freshness)
+                return listing.review.state
             link = await member.connections.link(audience)
             gathered[member.alias] = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
             return "ready"
@@ -158,13 +164,17 @@ class Aggregate:
     async def owner(self, uri: str, audience: Audience) -> Member:
         """The member that a resource belongs to; raises `Unknown`."""
         for attempt in range(2):
-            makers = [template for template in self._listed if _could_make(template, uri)]
+            makers = [made for made in self._listed if _could_make(made, uri) and self._holds(made, audience)]
             for known in (uri, *sorted(makers, key=len, reverse=True)):
                 if known in self._listed:
                     return self.members[self._listed[known]]
             if attempt == 0:
                 await self.collect("resources/list", "resources", audience)
                 await self.collect("resources/templates/list", "resourceTemplates", audience)
+        for alias, listing in ((alias, member.offered(audience)) for alias, member in self.members.items()):
+            for template in listing.offer.templates if listing else ():
+                if listing is not None and _could_make(template, uri):  # nobody lists it, so it was left out
+                    raise Withheld(alias, f"template {template}", "kind" if listing.review.kind_lowered else "drift")
         raise Unknown(f"no resource {uri[:200]!r} here; resources/list and resources/templates/list show what there is")
 
     def extension(self, method: str, params: Json) -> Callable[[Json, Client], Awaitable[Json]] | None:
@@ -207,6 +217,25 @@ class Aggregate:
         for error in told:
             if isinstance(error, BaseException) and not isinstance(error, UpstreamError | Withheld | UserError):
                 raise error
+
+    def _holds(self, template: str, audience: Audience) -> bool:
+        """Whether a template that was listed once is still approved."""
+        if template.startswith(wire.EVIDENCE_URI):
+            return True
+        listing = self.members[self._listed[template]].offered(audience)
+        return listing is not None and template in listing.approved("template", listing.offer.templates)
+
+    def flagged(self, alias: str) -> list[Flag]:
+        """What an operator should look at of one server, next to what is known of the others, connected or not."""
+        listing = self.members[alias].listing
+        if listing is None:
+            return []
+        others = {
+            name: member.listing.offer.definitions() if member.listing else self._hub.pins.subjects(name)
+            for name, member in self.members.items()
+            if name != alias
+        }
+        return sorted({*listing.review.flagged, *flags.beside(listing.offer.shown(), others)})
 
     async def forget(self, audience: Audience) -> None:
         """A client has gone: end the sessions that were for it alone."""
