@@ -21,7 +21,8 @@ from gateway.hub import Hub
 from gateway.member import Listing, Member
 from gateway.names import advertise
 from gateway.rounds import Request, Rounds, unclaimed
-from gateway.upstream import DEAF, Json, UpstreamError
+from gateway.upstream import DEAF, Json, UpstreamError, printable
+from gateway.upstream.params import InvalidDefinition, param_headers, usable
 from gateway.upstream.session import LONGEST, STALE, Items
 
 SURVEY_SECONDS = 12
@@ -91,6 +92,8 @@ class Aggregate:
         freshness = LONGEST if all(state.startswith("ready") for state in states.values()) else STALE
         for listing in (member.offered(audience) for member in self.members.values()):
             freshness = freshness.least(listing.freshness if listing else STALE)
+        for alias, name in self._unusable(audience) if what == "tool" else ():
+            states[alias] += f", without {printable(name, 80)} [x-mcp-header]"
         if dropped:
             states |= {"ambiguous": ", ".join(dropped)}
         return {key: items, **freshness.to_json(), "_meta": {SERVERS: states}}
@@ -101,8 +104,9 @@ class Aggregate:
         alias, name = await self._route(what, params.get("name"), client.audience)
         member = self.members[alias]
         listing = member.offered(client.audience) or await member.survey(client.audience)
-        definition = self._approved(member, listing, what, name)
-        reply = await self._rounds.answer(Request(member, method, {**params, "name": name}, definition, client))
+        definition, asked = self._approved(member, listing, what, name), {**params, "name": name}
+        headers = _headers(listing, name, params) if what == "tool" else {}
+        reply = await self._rounds.answer(Request(member, method, asked, definition, client, headers))
         self._remember_task(alias, reply)
         return reply
 
@@ -255,7 +259,15 @@ class Aggregate:
         listing = self.members[alias].offered(audience)
         if listing is None:
             return {}
-        return listing.approved(what, listing.offer.tools if what == "tool" else listing.offer.prompts)
+        if what == "prompt":
+            return listing.approved(what, listing.offer.prompts)
+        return {name: tool for name, tool in listing.approved(what, listing.offer.tools).items() if usable(tool)}
+
+    def _unusable(self, audience: Audience) -> list[tuple[str, str]]:
+        """Tools, each with its server, whose definitions the protocol tells a client to leave out (SEP-2243)."""
+        listings = {alias: member.offered(audience) for alias, member in self.members.items()}
+        return [(alias, name) for alias, listing in listings.items() if listing
+                for name, tool in listing.offer.tools.items() if not usable(tool)]  # fmt: skip
 
     def _table(self, what: str, audience: Audience) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """Names over everything that members offered when last heard, approved or not: approval moves no name."""
@@ -320,6 +332,14 @@ class Aggregate:
 
         states = await asyncio.gather(*map(one, self.members.values()))
         return dict(zip(self.members, states, strict=True))
+
+
+def _headers(listing: Listing, name: str, params: Json) -> dict[str, str]:
+    arguments = params.get("arguments")
+    try:
+        return param_headers(listing.offer.tools[name], cast(Json, arguments) if isinstance(arguments, dict) else {})
+    except InvalidDefinition as e:
+        raise Unknown(f"tool {name[:64]!r} cannot be called: {e}; its server must mend its definition") from e
 
 
 def _joined(capabilities: Json, more: Json) -> Json:
