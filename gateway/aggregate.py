@@ -142,7 +142,9 @@ class Aggregate:
     def _table(self, what: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """Names over everything that members offered when last heard, approved or not: approval moves no name."""
         offers = {alias: member.listing.offer for alias, member in self.members.items() if member.listing}
-        return advertise({alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()})
+        rules = {alias: member.server.etmcp.naming() for alias, member in self.members.items()}
+        names = {alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()}
+        return advertise(names, rules)
 
     async def _route(self, what: str, advertised: Any) -> tuple[str, str]:
         if any(member.listing is None for member in self.members.values()) and advertised not in self._table(what)[0]:
