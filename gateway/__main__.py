@@ -82,7 +82,7 @@ def _home(options: argparse.Namespace) -> Home:
 def _config(options: argparse.Namespace) -> Config:
     path = options.config or os.environ.get("ETMCP_CONFIG")
     if path:
-        return load(Path(path))
+        return load(Path(path), os.environ)
     return embedded(_directory() / "etmcp-tee", _home(options).cache)
 
 

@@ -273,7 +273,9 @@ class Aggregate:
         """Names over everything that members offered when last heard, approved or not: approval moves no name."""
         listings = {alias: member.offered(audience) for alias, member in self.members.items()}
         offers = {alias: listing.offer for alias, listing in listings.items() if listing}
-        return advertise({alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()})
+        rules = {alias: member.server.etmcp.naming() for alias, member in self.members.items()}
+        names = {alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()}
+        return advertise(names, rules)
 
     async def _route(self, what: str, advertised: Any, audience: Audience) -> tuple[str, str]:
         unheard = [alias for alias, member in self.members.items() if member.offered(audience) is None]
