@@ -34,13 +34,15 @@ from mcp_types import (
 
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
+from attest.errors import IdentityError
 from attest.evidence import Attester
+from attest.identity import META, Request
 from attest.wire import meta_of
 from servers.attested import Attested, report
 from servers.identity import Identity
 from servers.storage.arguments import DEFINITIONS
 from servers.storage.feeds import Feeds, RequestContext, TooMany
-from servers.storage.identity import META, Callers, IdentityError
+from servers.storage.identity import Callers
 from servers.storage.resources import TEMPLATES, Resources
 from servers.storage.store import Quota, Store
 from servers.storage.tools import Tools
@@ -92,7 +94,7 @@ class StorageServer(Server[Any]):
 
     def _user(self, ctx: RequestContext) -> str:
         try:
-            caller = self._callers.caller(_ASSERTION.get())
+            caller = self._callers.caller(_ASSERTION.get(), Request(ctx.method, ctx.params or {}))
         except IdentityError as e:
             raise MCPError(INVALID_REQUEST, f"identity refused: {e}", {META: e.code}) from e
         report(environment={"identity": caller.basis}, usage={})

@@ -9,8 +9,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from attest.identity import META, Request, sign_assertion
 from attest.schemes.software import SoftwareAttester
-from servers.storage.identity import META, Callers, TrustedGateways, sign_assertion
+from servers.storage.identity import Callers, TrustedGateways
 from servers.storage.server import NAME, StorageServer, build
 from servers.storage.sqlite import SqliteStore
 from servers.storage.store import Content, Quota
@@ -41,10 +42,14 @@ class Gateway:
     def public(self) -> bytes:
         return self.key.public_key().public_bytes_raw()
 
-    def meta(self, user: str) -> Any:
-        """The `_meta` of one request of a user; `Any`, as the SDK's type knows only its own members."""
-        nonce = secrets.token_hex(16)
-        return {META: sign_assertion(self.key, user, NAME, now=self.clock.now, nonce=nonce)}
+    def meta(self, user: str, method: str, **params: Any) -> Any:
+        """The `_meta` of this request of a user; `Any`, as the SDK's type knows only its own members."""
+        request, nonce = Request(method, params), secrets.token_hex(16)
+        return {META: sign_assertion(self.key, user, NAME, request, now=self.clock.now, nonce=nonce)}
+
+    def calling(self, user: str, tool: str, arguments: dict[str, Any]) -> Any:
+        """The same for a tool call."""
+        return self.meta(user, "tools/call", name=tool, arguments=arguments)
 
 
 @dataclass

@@ -19,13 +19,15 @@ USERS = [f"user{number:03}" for number in range(100)]
 async def refusal(client: Client, scene: Stage, user: str, uri: str) -> tuple[int, str, Any]:
     """What a user is told who reads what is not theirs; the URI that they gave themselves taken out."""
     with pytest.raises(MCPError) as refused:
-        await client.read_resource(uri, meta=scene.gateway.meta(user))
+        await client.read_resource(uri, meta=scene.gateway.meta(user, "resources/read", uri=uri))
     error = refused.value.error
     return error.code, error.message.replace(uri, "URI"), str(error.data).replace(uri, "URI")
 
 
 async def asked(client: Client, scene: Stage, user: str, tool: str, **arguments: Any) -> Any:
-    return (await client.call_tool(tool, arguments, meta=scene.gateway.meta(user))).structured_content
+    return (
+        await client.call_tool(tool, arguments, meta=scene.gateway.calling(user, tool, arguments))
+    ).structured_content
 
 
 async def live(client: Client, scene: Stage, number: int, refusals: list[tuple[int, str, Any]]) -> None:
@@ -44,7 +46,7 @@ async def live(client: Client, scene: Stage, number: int, refusals: list[tuple[i
     refusals.append(await refusal(client, scene, user, f"etmcp://{user}/never"))
     refusals.append(await refusal(client, scene, user, "etmcp://nobody/shared"))
     refusals.append(await refusal(client, scene, user, f"etmcp://{user}/../{victim}/shared"))
-    resources = (await client.list_resources(meta=scene.gateway.meta(user))).resources
+    resources = (await client.list_resources(meta=scene.gateway.meta(user, "resources/list"))).resources
     assert [resource.uri for resource in resources] == [uri_of(user, path) for path in sorted(own)]
     for path in (f"//{victim}/shared", f"../{victim}/shared", f"etmcp://{victim}/shared", f"private/{victim}/0"):
         for tool in ("storage_get", "storage_history", "storage_delete"):
