@@ -40,10 +40,12 @@ from attest.identity import META, Request
 from attest.wire import meta_of
 from servers.attested import Attested, report
 from servers.identity import Identity
+from servers.roots import Roots
 from servers.storage.arguments import DEFINITIONS
 from servers.storage.feeds import Feeds, RequestContext, TooMany
 from servers.storage.identity import Callers
 from servers.storage.resources import TEMPLATES, Resources
+from servers.storage.results import Results
 from servers.storage.store import Quota, Store
 from servers.storage.tools import Tools
 
@@ -55,7 +57,7 @@ _ASSERTION: ContextVar[Any] = ContextVar("assertion", default=None)
 class StorageServer(Server[Any]):
     """The server; `feeds` is where changes that no client made are told."""
 
-    def __init__(self, store: Store, callers: Callers, *, version: str) -> None:
+    def __init__(self, store: Store, callers: Callers, results: Results, *, version: str) -> None:
         super().__init__(
             NAME,
             title="ETMCP storage server",
@@ -73,7 +75,7 @@ class StorageServer(Server[Any]):
         )
         self._callers = callers
         self.feeds = Feeds()
-        self._tools, self._resources = Tools(store, self.feeds), Resources(store)
+        self._tools, self._resources = Tools(store, self.feeds, results), Resources(store, results)
 
     def create_initialization_options(
         self,
@@ -144,6 +146,7 @@ def build(
     store: Store,
     callers: Callers,
     attester: Attester,
+    roots: Roots,
     *,
     quota: Quota,
     version: str,
@@ -151,9 +154,9 @@ def build(
     require_sealed: bool = False,
 ) -> StorageServer:
     """The server, attested. `clock` returns milliseconds since 1970."""
-    server = StorageServer(store, callers, version=version)
+    server = StorageServer(store, callers, Results(store, roots, clock), version=version)
     told = {"name": NAME, "version": version}
-    policy_digest = sha256_hex(canonical(quota.document()))
+    policy_digest = sha256_hex(canonical(quota.document() | {"roots": roots.told}))
     configuration = {"server": told, "policy": policy_digest}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     attested = Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)

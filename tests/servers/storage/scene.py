@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.identity import META, Request, sign_assertion
 from attest.schemes.software import SoftwareAttester
+from servers.roots import Roots, read_roots
 from servers.storage.identity import Callers, TrustedGateways
 from servers.storage.server import NAME, StorageServer, build
 from servers.storage.sqlite import SqliteStore
@@ -18,6 +19,7 @@ from servers.storage.store import Content, Quota
 
 MASTER = bytes(range(32))
 USUAL = Quota()
+NO_ROOTS = read_roots(None, None, "server")
 START = 1_800_000_000_000
 
 
@@ -72,13 +74,15 @@ def open_store(folder: Path, clock: Clock, quota: Quota = USUAL, master: bytes =
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, quota: Quota = USUAL, callers: Callers | None = None) -> AsyncGenerator[Stage]:
+async def stage(
+    folder: Path, *, quota: Quota = USUAL, callers: Callers | None = None, roots: Roots = NO_ROOTS
+) -> AsyncGenerator[Stage]:
     """A server that believes one gateway."""
     clock = Clock()
     gateway, store = Gateway(clock), open_store(folder, clock, quota)
     attester = SoftwareAttester(Ed25519PrivateKey.generate(), clock)
     believed = callers or TrustedGateways([gateway.public], NAME, clock)
-    server = build(store, believed, attester, quota=quota, version="1", clock=clock)
+    server = build(store, believed, attester, roots, quota=quota, version="1", clock=clock)
     try:
         yield Stage(server, store, gateway, clock, attester)
     finally:
