@@ -43,17 +43,23 @@ def flat_tool(name: str, title: str, annotations: ToolAnnotations, model: type[A
 
 def answered(told: dict[str, Any], *, summary: str | None = None) -> CallToolResult:
     """A result as structured content and as text, behind a line of prose where there is one."""
-    lines = [TextContent(type="text", text=summary)] if summary is not None else []
+    lines = [TextContent(type="text", text=one_line(summary))] if summary is not None else []
     text = TextContent(type="text", text=canonical(told).decode())
     return CallToolResult(content=[*lines, text], structured_content=told, is_error=False)
 
 
 def refused(code: str, detail: str, **more: Any) -> CallToolResult:
     """A tool error: a stable code, and one line for people."""
-    told = {"error": {"code": code, "message": detail, **more}}
+    message = one_line(detail)
+    told = {"error": {"code": code, "message": message, **more}}
     return CallToolResult(
-        content=[TextContent(type="text", text=f"{code}: {detail}")], structured_content=told, is_error=True
+        content=[TextContent(type="text", text=f"{code}: {message}")], structured_content=told, is_error=True
     )
+
+
+def one_line(text: str) -> str:
+    """The text without anything that could break, hide or reorder a line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
