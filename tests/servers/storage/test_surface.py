@@ -34,8 +34,8 @@ from mcp_types import (
 from attest.identity import META, Request, sign_assertion
 from servers.storage.identity import SingleUser
 from servers.storage.store import Quota
-from servers.storage.uris import TEMPLATE, VERSION_TEMPLATE
-from tests.servers.storage.scene import START, Stage, stage
+from servers.storage.uris import RESULT_TEMPLATE, TEMPLATE, VERSION_TEMPLATE
+from tests.servers.storage.scene import START, Stage, stage, text
 
 pytestmark = pytest.mark.anyio
 Era = Literal["legacy", "auto"]
@@ -44,8 +44,11 @@ ERAS: tuple[Era, ...] = ("legacy", "auto")
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncGenerator[Stage]:
-    async with stage(tmp_path, quota=Quota(total_bytes=5000, objects=5, versions=3, object_bytes=2000)) as scene:
+    async with stage(tmp_path, quota=Quota(total_bytes=5000, objects=8, versions=3, object_bytes=2000)) as scene:
         yield scene
+
+
+NAMES = ("put", "get", "list", "delete", "history", "result")
 
 
 class As:
@@ -92,7 +95,7 @@ async def alice(scene: Stage, era: Era, ear: "Ear | None" = None) -> AsyncGenera
 async def test_tools_are_flat_titled_and_honest(scene: Stage) -> None:
     async with alice(scene, "auto") as me:
         tools = (await me.client.list_tools()).tools
-    assert [tool.name for tool in tools] == [f"storage_{name}" for name in ("put", "get", "list", "delete", "history")]
+    assert [tool.name for tool in tools] == [f"storage_{name}" for name in NAMES]
     for tool in tools:
         written = json.dumps(tool.input_schema)
         assert not {"$ref", "$defs", "anyOf", "oneOf", "null", "default"} & set(written.replace('"', " ").split())
@@ -157,9 +160,9 @@ async def test_what_is_refused_says_why(scene: Stage) -> None:
         assert await me.refused("storage_put", path="a", text="x", expires_in=0) == "arguments"
         assert await me.refused("storage_put", path="a", text="x", if_version=True) == "arguments"
         assert await me.refused("storage_get") == "arguments"
-        for number in range(5):
+        for number in range(8):
             await me.call("storage_put", path=str(number), text="x")
-        assert await me.refused("storage_put", path="5", text="x") == "quota"
+        assert await me.refused("storage_put", path="8", text="x") == "quota"
         for _ in range(2):
             await me.call("storage_put", path="0", text="x" * 2000)
         assert await me.refused("storage_put", path="0", text="x" * 2000) == "quota"
@@ -189,7 +192,7 @@ async def test_resources_templates_and_completion(scene: Stage, era: Era) -> Non
         assert isinstance(read, BlobResourceContents)
         assert (read.blob, read.mime_type) == ("AAE=", "image/png")
         templates = (await me.client.list_resource_templates()).resource_templates
-        assert {TEMPLATE, VERSION_TEMPLATE} < {template.uri_template for template in templates}
+        assert {TEMPLATE, VERSION_TEMPLATE, RESULT_TEMPLATE} < {template.uri_template for template in templates}
 
         async def complete(name: str, typed: str, **known: str) -> list[str]:
             return (await ask_completion(me.client, me.meta, name, typed, known)).completion.values
@@ -201,6 +204,12 @@ async def test_resources_templates_and_completion(scene: Stage, era: Era) -> Non
         assert await complete("path", "", user="bob") == []
         assert await complete("version", "", user="alice", path="notes/one") == ["2", "1"]
         assert await complete("version", "", user="alice", path="none") == []
+        receipts = [f"{number}" * 64 for number in range(3)]
+        for name in (*(f"{receipt}.json" for receipt in receipts), "0.json", f"{receipts[0]}.txt"):
+            await scene.store.put("alice", f"results/{name}", text("x"))
+        assert await complete("receiptId", "") == receipts
+        assert await complete("receiptId", "11") == receipts[1:2]
+        assert await complete("receiptId", "", user="bob") == []
 
 
 async def ask_completion(
@@ -248,7 +257,8 @@ class Ear:
         if isinstance(message, ResourceUpdatedNotification):
             await self._send.send(message.params.uri)
         elif isinstance(message, ResourceListChangedNotification):
-            await self._send.send("list")
+            meta = dict(message.params.meta or {}) if message.params else {}
+            await self._send.send(f"list of {meta[META]['user']}" if META in meta else "list")
         elif isinstance(message, SubscriptionsAcknowledgedNotification):
             await self._send.send("acknowledged")
 
@@ -304,17 +314,17 @@ async def test_changes_are_told_in_the_legacy_era_to_their_user_alone(scene: Sta
                 params = SubscribeRequestParams(uri=uri, _meta=me.meta("resources/subscribe", uri=uri))
                 await me.client.session.send_request(SubscribeRequest(params=params), EmptyResult)
             await bob.call("storage_put", path="a", text="1")
-            await others.hears("list")
+            await others.hears("list of bob")
             await me.call("storage_put", path="a", text="1")
             await me.call("storage_put", path="a", text="2")
             await me.call("storage_put", path="b", text="2")
-            await mine.hears(A, "list", A, "list")
+            await mine.hears(A, "list of alice", A, "list of alice")
             params = UnsubscribeRequestParams(uri=A, _meta=me.meta("resources/unsubscribe", uri=A))
             await me.client.session.send_request(UnsubscribeRequest(params=params), EmptyResult)
             await me.call("storage_delete", path="a")
-            await mine.hears("list")
+            await mine.hears("list of alice")
             await bob.call("storage_delete", path="a")
-            await others.hears("list")
+            await others.hears("list of bob")
             assert (mine.waiting, others.waiting) == (0, 0)
     assert scene.server.feeds.users == set()
 
