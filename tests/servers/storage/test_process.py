@@ -9,12 +9,21 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mcp import Client
 from mcp.client.sse import sse_client
+from mcp_types import (
+    EmptyResult,
+    SubscribeRequest,
+    SubscribeRequestParams,
+    SubscriptionsListenRequest,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+)
 
 from attest import wire
 from attest.call import CallHeader, open_reply, sealed_request
@@ -30,6 +39,7 @@ from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from servers.storage.__main__ import main
 from servers.storage.server import NAME
+from tests.servers.storage.test_surface import Ear
 from tests.support.rawclient import ETMCP, Era, Json, StdioClient, envelope, wait_for
 
 GATEWAY = Ed25519PrivateKey.generate()
@@ -215,6 +225,34 @@ async def test_over_http_in_both_eras(port: int) -> None:
         meta = assertion("alice", "tools/call", get)
         got = await client.call_tool(get["name"], get["arguments"], meta=meta)
         assert (got.structured_content or {})["text"] == "legacy"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("path", "mode"), [("mcp", "auto"), ("mcp", "legacy"), ("sse", "legacy")])
+async def test_changes_are_told_over_every_road(port: int, path: str, mode: Literal["auto", "legacy"]) -> None:
+    url = f"http://127.0.0.1:{port}/{path}"
+    with Ear() as ear:
+        place: Any = sse_client(url) if path == "sse" else url
+        async with Client(place, mode=mode, message_handler=ear) as client, anyio.create_task_group() as tasks:
+            if mode == "auto":
+                said: Json = {"notifications": {"resourceSubscriptions": ["etmcp://alice/a"]}}
+                meta = assertion("alice", "subscriptions/listen", said)
+                listens = SubscriptionsListenRequestParams.model_validate({**said, "_meta": meta})
+                listen = SubscriptionsListenRequest(params=listens)
+                tasks.start_soon(client.session.send_request, listen, SubscriptionsListenResult)
+                await ear.hears("acknowledged")
+            else:
+                said = {"uri": "etmcp://alice/a"}
+                meta = assertion("alice", "resources/subscribe", said)
+                wants = SubscribeRequestParams.model_validate({**said, "_meta": meta})
+                await client.session.send_request(SubscribeRequest(params=wants), EmptyResult)
+            put: Json = {"name": "storage_put", "arguments": {"path": "a", "text": "x"}}
+            with anyio.fail_after(20):
+                while not ear.waiting:  # a legacy client over HTTP hears only once its stream is open
+                    meta: Any = assertion("alice", "tools/call", put)
+                    assert not (await client.call_tool(put["name"], put["arguments"], meta=meta)).is_error
+            await ear.hears_of("etmcp://alice/a")
+            tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

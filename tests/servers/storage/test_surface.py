@@ -266,6 +266,12 @@ class Ear:
         with anyio.fail_after(10):
             assert [await self._receive.receive() for _ in expected] == list(expected)
 
+    async def hears_of(self, expected: str) -> None:
+        """This, whatever comes before it."""
+        with anyio.fail_after(10):
+            while await self._receive.receive() != expected:
+                pass
+
     @property
     def waiting(self) -> int:
         return self._receive.statistics().current_buffer_used
