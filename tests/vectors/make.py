@@ -17,6 +17,7 @@ from attest.canonical import canonical, parse
 from attest.dsse import Envelope, pae
 from attest.encoding import length_prefixed, salted, sha256_hex
 from attest.evidence import key_id
+from attest.identity import Request, sign_assertion
 from attest.manifest import Manifest
 from attest.schemes.software import LIFETIME_MS, MEDIA_TYPE, SCHEME
 from attest.seal import REPLY, REQUEST
@@ -60,6 +61,7 @@ def every_file() -> Iterator[File]:
         ("seal", seal()),
         ("statement", statement()),
         ("receipt", made.receipt().to_json()),
+        ("identity", identity()),
     ):
         yield f"values/{name}.json", _pretty(value)
     yield from bundle_files()
@@ -295,6 +297,25 @@ def _preimages(params: Any, result: Any, **changes: Any) -> Bundle:
     digests_ = {"params_digest": salted(made.PARAMS_SALT, sent), "result_digest": salted(made.RESULT_SALT, got)}
     said: Statement = replace(made.STATEMENT, **digests_, **changes)
     return made.bundle(said, params=sent, result=got)
+
+
+def identity() -> Any:
+    """An assertion of each form, with the request that it stands beside."""
+    calls: dict[str, Any] = {"name": "storage_get", "arguments": {"path": "notes/\u00e4 b.md", "version": 2}}
+    listens: dict[str, Any] = {"notifications": {"resourceSubscriptions": ["etmcp://alice/a"]}}
+    key, user, audience = made.signing_key("observer"), "alice", "etmcp-storage"
+    cases: list[dict[str, Any]] = []
+    for method, params, nonce in (
+        ("tools/call", calls, made.octets("assertion", 16).hex()),
+        ("subscriptions/listen", listens, made.octets("listens", 16).hex()),
+        ("resources/list", {}, None),
+    ):
+        request = Request(method, {**params, "_meta": {"progressToken": 1}})
+        assertion = sign_assertion(key, user, audience, request, now=made.NOW, nonce=nonce)
+        covered = canonical({"method": method, "params": params}).decode()
+        cases.append({"covered": covered, "request": request.digest(), "nonce": nonce, "assertion": assertion})
+    public = key.public_key().public_bytes_raw().hex()
+    return {"publicKey": public, "user": user, "audience": audience, "now": made.NOW, "cases": cases}
 
 
 def bundle_files() -> Iterator[File]:
