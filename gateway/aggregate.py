@@ -53,7 +53,7 @@ class Aggregate:
     """The members of one gateway by alias, in the order of the configuration."""
 
     def __init__(self, members: Mapping[str, Member], hub: Hub, rounds: Rounds) -> None:
-        self.members, self._hub, self._rounds = members, hub, rounds
+        self.members, self._hub, self.rounds = members, hub, rounds
         # Which member listed a URI or template last; filled by `collect` alone.
         self._listed: dict[str, str] = {}
         # Which member a task was begun with, by its id; "" for an id that two use. Oldest first.
@@ -106,7 +106,7 @@ class Aggregate:
         listing = member.offered(client.audience) or await member.survey(client.audience)
         definition, asked = self._approved(member, listing, what, name), {**params, "name": name}
         headers = _headers(listing, name, params) if what == "tool" else {}
-        reply = await self._rounds.answer(Request(member, method, asked, definition, client, headers))
+        reply = await self.rounds.answer(Request(member, method, asked, definition, client, headers))
         self._remember_task(alias, reply)
         return reply
 
@@ -117,7 +117,7 @@ class Aggregate:
             alias, _, nonce = uri.removeprefix(wire.EVIDENCE_URI).partition("/")
             return await self._evidence(alias, nonce, params, client)
         member = await self.owner(uri, client.audience)
-        return await self._rounds.answer(Request(member, "resources/read", params, None, client))
+        return await self.rounds.answer(Request(member, "resources/read", params, None, client))
 
     async def collect(self, method: str, key: str, audience: Audience = SHARED) -> Json:
         """`resources/list` or `resources/templates/list`, URIs as they are; the first member wins a URI."""
@@ -160,7 +160,7 @@ class Aggregate:
             member = await self.owner(str(reference.get("uri")), client.audience)
         link = await member.connections.link(client.audience)
         deadline = anyio.current_time() + member.server.etmcp.timeout
-        asked = wire.without_ours(params)
+        asked = link.identified("completion/complete", wire.without_ours(params))
         ask = Ask("completion/complete", asked, client.face, client.nonce, None, None, DEAF, deadline)
         reply = await link.caller.fetch(ask)
         return {"error": unclaimed(reply["error"])} if "error" in reply else reply
@@ -191,7 +191,7 @@ class Aggregate:
             return None
 
         async def answer(params: Json, client: Client) -> Json:
-            return await self._rounds.answer(Request(able[0], method, params, None, client))
+            return await self.rounds.answer(Request(able[0], method, params, None, client))
 
         return answer
 

@@ -213,6 +213,12 @@ class Config:
     source: str
     registry: RegistryServer | None = None
 
+    @property
+    def storing(self) -> str | None:
+        """The server that keeps results: the one that is told who asks; None where there is none, or more than one."""
+        told = [alias for alias, server in self.servers.items() if server.etmcp.identity]
+        return told[0] if len(told) == 1 else None
+
     def digest(self) -> str:
         """SHA-256 over what decides a verdict: each server's settings, transport and launch, and the registry.
 
@@ -239,7 +245,7 @@ def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Confi
     everything = (parsed.servers if under == "servers" else parsed.mcpServers) or {}
     servers = {alias: s for alias, s in everything.items() if not s.disabled and not _us(alias, s)}
     for alias, server in servers.items():
-        if mistake := server.mistake():
+        if mistake := server.mistake() or _lacks(server, servers, parsed.registry):
             raise UserError(f"{path}: {under}.{alias}{mistake}")
     if parsed.registry is not None and (mistake := parsed.registry.mistake()):
         raise UserError(f"{path}: registry{mistake}")
@@ -282,6 +288,18 @@ def _found(alias: str, server: Server, folder: Path, environ: Mapping[str, str])
         return filled
     settings = filled.etmcp.model_copy(update={"manifest": folder / server.etmcp.manifest})
     return filled.model_copy(update={"etmcp": settings})
+
+
+def _lacks(server: Server, servers: Mapping[str, Server], registry: RegistryServer | None) -> str | None:
+    """What an entry needs elsewhere in the file and is not there, as of `Server.mistake`."""
+    settings = server.etmcp
+    if settings.name is not None and settings.version is None:
+        return '.etmcp: "name" needs a "version", since which is the latest is the registry\'s word alone; add it'
+    if settings.name is not None and (registry is None or registry.log is None):
+        return '.etmcp: "name" needs a "registry" with its "log" beside the servers; add it'
+    if settings.store != "none" and sum(other.etmcp.identity for other in servers.values()) != 1:
+        return '.etmcp: "store" needs just one server with "identity": true to keep results in; add it'
+    return None
 
 
 def _shared(servers: Mapping[str, Server]) -> str | None:

@@ -24,6 +24,7 @@ REQUEST_SECONDS = 10
 FORGIVEN = 3
 """Connections lost, or calls timed out, in a row before a server has to wait."""
 UNDECIDED = "?"
+LISTEN = "subscriptions/listen"
 
 
 class Connections:
@@ -198,7 +199,8 @@ class Connections:
 
     async def _ask(self, link: Link, audience: Audience, method: str, params: Json) -> Json:
         deadline = anyio.current_time() + REQUEST_SECONDS
-        return await link.session.request(method, params, client=audience.face, deadline=deadline)
+        asked = link.identified(method, params)
+        return await link.session.request(method, asked, client=audience.face, deadline=deadline)
 
     def _key(self, audience: Audience) -> str:
         if self._era == "auto":
@@ -312,10 +314,10 @@ class Connections:
         while True:
             begun = anyio.current_time()
             try:
+                asked = link.identified(LISTEN, params)
                 answer = await link.session.request(
-                    "subscriptions/listen", params, client=face, deadline=float("inf"),
-                    down=Downlink(tell, refuse),
-                )  # fmt: skip
+                    LISTEN, asked, client=face, deadline=float("inf"), down=Downlink(tell, refuse)
+                )
                 if "error" in answer:
                     return  # it promised more than it serves
             except UpstreamError:

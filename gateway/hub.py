@@ -20,8 +20,10 @@ from gateway.errors import UserError
 from gateway.exchange.observed import Observer
 from gateway.feed import Feed
 from gateway.home import Home
+from gateway.identity import Identity
 from gateway.pins import Pins
 from gateway.records import Records
+from gateway.registry import Registry
 from gateway.upstream import Json, Transport
 
 
@@ -38,7 +40,8 @@ class Hub:
     environ: Mapping[str, str]
     info: Json
     feed: Feed
-
+    identity: Identity
+    registry: Registry
     # Connections on their way out; each removes itself.
     _closing: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 

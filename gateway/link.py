@@ -17,6 +17,7 @@ from gateway.exchange.appraisal import Appraisal
 from gateway.exchange.attested import AttestedCaller
 from gateway.exchange.observed import ObservedCaller
 from gateway.hub import Hub
+from gateway.identity import Identity
 from gateway.upstream import Downlink, Json, Transport
 from gateway.upstream.http import HttpTransport
 from gateway.upstream.session import Session
@@ -31,19 +32,27 @@ Era = Literal["auto", "legacy", "modern"]
 
 @dataclass(frozen=True)
 class Link:
-    """A working connection. `key` is the audience it is for, empty where all share it; `since` its event loop time."""
+    """A working connection. `key` is the audience it is for, empty where all share it; `since` its event loop time;
+    `identity` says to the server whom a request is for, where it is to know."""
 
     key: str
     transport: Transport
     session: Session
     caller: Caller
     published: TrustedManifest | None
+    identity: Identity | None
     since: float = field(default_factory=anyio.current_time)
 
     @property
     def ended(self) -> bool:
         """Whether no request will succeed on it any more."""
         return isinstance(self.transport, StdioTransport) and self.transport.ended.is_set()
+
+    def identified(self, method: str, params: Json) -> Json:
+        """The params of a request as they go out: last thing before it, since they are signed, and once only."""
+        if self.identity is None:
+            return params
+        return self.identity.beside(str(self.session.info.get("name", "")), method, params)
 
 
 async def connect(
@@ -57,11 +66,14 @@ async def connect(
     transport: Transport | None = None
     try:
         published = hub.published(alias, server)
+        if server.etmcp.name is not None:
+            server, published = await hub.registry.resolve(alias, server)
         transport = await _open(alias, server, hub, Downlink(tell, audience.owner.ask))
         session = Session(alias, transport, face=audience.face, era=era)
         await session.connect(deadline=deadline)
         caller = await _caller(alias, server, hub, transport, session, published)
-        return Link("" if session.era == "modern" else audience.key, transport, session, caller, published)
+        key, user = "" if session.era == "modern" else audience.key, hub.identity if server.etmcp.identity else None
+        return Link(key, transport, session, caller, published, user)
     except BaseException:  # cancelled too
         if transport is not None:
             with anyio.CancelScope(shield=True):

@@ -136,7 +136,7 @@ class Member:
         pinned = member in ("tools", "prompts", "resourceTemplates")
 
         async def fetch(params: Json) -> Json:
-            return await link.caller.fetch(listing(method, params, deadline))
+            return await link.caller.fetch(listing(method, link.identified(method, params), deadline))
 
         try:
             found = await link.session.list_all(method, member, deadline=deadline, fetch=None if pinned else fetch)

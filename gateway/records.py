@@ -44,9 +44,8 @@ class Records:
             answer.params,
             answer.result,
             speaker,
-            _state(server, answer.body.get("result", {}).get("requestState")),
         )
-        columns = "id,at,server,method,target,kind,assurance,outcome,receipt,params_salt,params,result,speaker,state"
+        columns = "id,at,server,method,target,kind,assurance,outcome,receipt,params_salt,params,result,speaker"
         sql = f"INSERT INTO receipts ({columns}) VALUES ({','.join('?' * len(row))})"  # noqa: S608 - our own names
         await self._store.write(*statements, (sql, row))
         self._evidence.add(speaker)
@@ -56,13 +55,6 @@ class Records:
         row = (self._clock(), server, ask.method, wire.target_of(ask.method, ask.params), code)
         sql = "INSERT INTO refusals (at,server,method,target,code) VALUES (?,?,?,?,?)"
         await self._store.write((sql, row))
-
-    def round_before(self, server: str, params: wire.Json) -> str | None:
-        """The receipt id of the interim result whose `requestState` these params bring back, if it came through us."""
-        if (state := _state(server, params.get("requestState"))) is None:
-            return None
-        rows = self._store.read("SELECT id FROM receipts WHERE state = ? ORDER BY number DESC LIMIT 1", state)
-        return str(rows[0]["id"]) if rows else None
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
         """The newest receipts, newest first."""
@@ -93,8 +85,3 @@ class Records:
             spoken = wire.load_evidence(text)
         receipt = Receipt.from_json(parse(row["receipt"]))
         return Bundle(receipt, row["params_salt"], row["params"], row["result"], spoken)
-
-
-def _state(server: str, request_state: Any) -> str | None:
-    """The key under which an interim result is found again; bound to the server that issued it."""
-    return sha256_hex(canonical([server, request_state])) if isinstance(request_state, str) else None

@@ -28,6 +28,7 @@ from gateway.link import Link
 from gateway.member import Member
 from gateway.parked import Conversation
 from gateway.records import Records
+from gateway.results import Results
 from gateway.state import BadState, Purpose, Round, States
 from gateway.upstream import (
     Downlink,
@@ -75,10 +76,12 @@ class Held:
 
 
 class Rounds:
-    """Owned by one event loop; `close` must be called. `clock` returns milliseconds since 1970."""
+    """Owned by one event loop; `close` must be called. `clock`: milliseconds since 1970. `user` owns what is kept."""
 
-    def __init__(self, records: Records, states: States, clock: Callable[[], int]) -> None:
-        self._records, self._states, self._clock = records, states, clock
+    def __init__(self, records: Records, states: States, clock: Callable[[], int], user: str) -> None:
+        self._records, self._states, self._clock, self._user = records, states, clock, user
+        # Where results are kept a second time, None where nowhere. Set by whoever configures.
+        self.results: Results | None = None
         self._leases = Leases()
         # Calls between two rounds and what ends them, by an id that only their sealed state names.
         self._parked: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
@@ -126,8 +129,15 @@ class Rounds:
                 member.connections.timed_out(link)
                 raise
         member.connections.answered()
-        await self._records.keep(member.alias, ask, answer)
+        await self._keep(member, ask, answer)
         return answer
+
+    async def _keep(self, member: Member, ask: Ask, answer: Answer) -> None:
+        """On disk here before it goes anywhere; in the storage server when that gets to it."""
+        await self._records.keep(member.alias, ask, answer)
+        if self.results is not None and self.results.wants(member.alias, answer.outcome):
+            bundle = self._records.bundle(answer.receipt.receipt_id).encode()
+            await self.results.keep(member.alias, bundle, answer.outcome, self._user)
 
     def _given(self, request: Request, answer: Answer) -> Json:
         """The upstream's answer unchanged, receipt and verdict beside it; an interim one with a state of ours."""
@@ -195,7 +205,7 @@ class Rounds:
                 member.connections.timed_out(held.link)
                 raise UpstreamTimeout(member.alias, f"no answer to {ask.method} in time", "try again, or restart it")
             answer = held.caller.witness(ask, reply, received_at)
-            await self._records.keep(member.alias, ask, answer)
+            await self._keep(member, ask, answer)
         except UpstreamUnavailable:
             member.connections.dropped(held.link)
             raise
@@ -265,7 +275,7 @@ def _ask(request: Request, link: Link, last: Round | None) -> Ask:
         params["requestState"] = last.state
     return Ask(
         method=request.method,
-        params=params,
+        params=link.identified(request.method, params),
         client=client.face,
         client_nonce=client.nonce,
         definition=request.definition,

@@ -1,11 +1,11 @@
 """Builds a running gateway from a configuration: the one place where its parts are put together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-
-import aiohttp
+from typing import Any
 
 from gateway.aggregate import Aggregate
 from gateway.config import Config, Server
@@ -13,14 +13,19 @@ from gateway.exchange.observed import Observer
 from gateway.feed import Feed
 from gateway.home import Home
 from gateway.hub import Hub
+from gateway.identity import Identity
 from gateway.member import Member
 from gateway.pins import Pins
 from gateway.records import Records
+from gateway.registry import Registry
+from gateway.results import Keep, Results
 from gateway.rounds import Rounds
 from gateway.state import States
 from gateway.store import Store
+from gateway.storing import StoringMember
+from gateway.upstream.http import new_pool
 
-KEEPALIVE_SECONDS = 4  # below the 5 s after which uvicorn closes an idle connection
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,37 @@ class Gateway:
         old = self.aggregate.members
         kept = {alias: old[alias] for alias, server in config.servers.items() if _same(old.get(alias), server)}
         new = {alias: Member(alias, server, self.hub) for alias, server in config.servers.items() if alias not in kept}
-        self.observer.policy_digest = config.digest()
+        self.observer.policy_digest, self.hub.registry.settings = config.digest(), config.registry
+        self._later(self._keep(config))
         self.aggregate.replace({alias: kept.get(alias) or new[alias] for alias in config.servers})
         for alias, member in old.items():
             if alias not in kept:
-                task = asyncio.create_task(_retire(member))
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
+                self._later(_retire(member))
+
+    def keep_by(self, config: Config) -> None:
+        """From now on, keep results where and as this configuration says."""
+        alias = config.storing
+        storage = StoringMember(lambda: self.aggregate.members[alias or ""])
+        policies: dict[str, Keep] = {
+            name: server.etmcp.store for name, server in config.servers.items() if name != alias
+        }
+        self.aggregate.rounds.results = Results(storage, policies, logger.warning) if alias else None
+
+    async def _keep(self, config: Config) -> None:
+        before = self.aggregate.rounds.results
+        self.keep_by(config)
+        if before is not None:
+            await before.close()
+
+    def _later(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
-        """End every member, those that were leaving too."""
+        """End every member, those that were leaving too, when the results that wait are kept."""
+        if self.aggregate.rounds.results is not None:
+            await self.aggregate.rounds.results.close()
         for task in (leaving := list(self._leaving)):
             task.cancel()
         await asyncio.gather(*leaving, *(member.close() for member in self.aggregate.members.values()))
@@ -64,18 +90,16 @@ async def running(
     key = home.signing_key()
     observer = Observer(key, config.digest(), clock)
     records, pins = Records(store, clock), Pins(store, key, clock)
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    identity = Identity(key, environ.get("USER") or environ.get("USERNAME") or "local", clock)
     try:
-        async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout
-        ) as http:
+        async with new_pool() as http:
             info = {"name": "etmcp", "version": version}
-            feed = Feed()
-            hub = Hub(home, http, pins, records, observer, clock, environ, info, feed)
-            rounds = Rounds(records, States(home.state_key(), clock), clock)
+            registry = Registry(config.registry, store, http, home, environ, info)
+            hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry)
+            rounds = Rounds(records, States(home.state_key(), clock), clock, identity.user)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             gateway = Gateway(Aggregate(members, hub, rounds), records, pins, observer, hub)
+            gateway.keep_by(config)
             try:
                 yield gateway
             finally:

@@ -18,6 +18,10 @@ from gateway.variables import expand
 KEY = "ab" * 32
 
 
+REGISTRY = {"url": "http://r", "log": str(NoteKey("log.example", bytes(32)))}
+OTHER = {"url": "http://other"}
+
+
 def read(folder: Path, servers: Any, **more: Any) -> Config:
     path = folder / "c.json"
     path.write_text(json.dumps({"mcpServers": servers, **more}))
@@ -184,7 +188,7 @@ def test_a_mistake_is_not_taken_for_a_comment(text: str) -> None:
     ],
 )
 def test_how_a_server_is_reached(tmp_path: Path, entry: dict[str, Any], transport: str | None) -> None:
-    assert read(tmp_path, {"a": entry}).servers["a"].transport == transport
+    assert read(tmp_path, {"a": entry}, registry=REGISTRY).servers["a"].transport == transport
 
 
 @pytest.mark.parametrize(
@@ -194,6 +198,9 @@ def test_how_a_server_is_reached(tmp_path: Path, entry: dict[str, Any], transpor
         ({"command": "x", "etmcp": {"name": "a/b"}}, "drop the other"),
         ({"url": "http://a", "etmcp": {"name": "a/b"}}, "drop the other"),
         ({"command": "x", "etmcp": {"version": "1"}}, 'give "name"'),
+        ({"etmcp": {"name": "a/b"}}, 'needs a "version"'),
+        ({"etmcp": {"name": "a/b", "version": "1"}}, 'needs a "registry"'),
+        ({"command": "x", "etmcp": {"store": "all"}}, 'needs just one server with "identity"'),
         ({"command": "x", "type": "http"}, "does not fit"),
         ({"url": "http://a", "type": "stdio"}, "does not fit"),
         ({"type": "sse", "etmcp": {"name": "a/b"}}, "does not fit"),
@@ -290,19 +297,19 @@ def test_a_receipt_names_variables_and_not_their_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        {"etmcp": {"name": "a/b"}},
         {"etmcp": {"name": "a/b", "version": "1"}},
         {"url": "http://a"},
         {"url": "http://a", "type": "sse"},
         {"command": "x", "etmcp": {"identity": True}},
-        {"command": "x", "etmcp": {"store": "all"}},
+        {"command": "x", "etmcp": {"store": "all", "identity": True}},
         {"command": "x", "etmcp": {"exclude": ["a"]}},
     ],
 )
 def test_no_two_configurations_that_mean_different_things_have_one_digest(tmp_path: Path, entry: Any) -> None:
-    digests = {write(tmp_path, DIGEST_BASE).digest(), write(tmp_path, {"mcpServers": {"a": entry}}).digest()}
-    digests.add(write(tmp_path, DIGEST_BASE | {"registry": {"url": "http://r"}}).digest())
-    assert len(digests) == 3
+    configured = {"registry": REGISTRY}
+    digests = {write(tmp_path, file | configured).digest() for file in (DIGEST_BASE, {"mcpServers": {"a": entry}})}
+    digests |= {write(tmp_path, DIGEST_BASE).digest(), write(tmp_path, DIGEST_BASE | {"registry": OTHER}).digest()}
+    assert len(digests) == 4
 
 
 def test_this_gateway_over_http_is_us_too(tmp_path: Path) -> None:
