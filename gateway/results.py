@@ -79,11 +79,15 @@ class Results:
             self._task = asyncio.create_task(self._run(), name="results")
         return None
 
+    async def settled(self) -> None:
+        """Return once everything that waited was tried."""
+        await self._queue.join()
+
     async def close(self, seconds: float = DRAIN_SECONDS) -> None:
         """Store what waits for at most so long, and give up the rest; says how many were not kept, if any."""
         self._closed = True
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), seconds)
+            await asyncio.wait_for(self.settled(), seconds)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import anyio
 
 from gateway.client import SHARED
+from gateway.errors import Withheld
 from gateway.exchange import Ask
 from gateway.member import Member
 from gateway.upstream import DEAF, Json
@@ -20,9 +21,13 @@ class StoringMember:
 
     async def call(self, tool: str, arguments: Json, user: str) -> Json:  # noqa: ARG002 - the link signs who it is for
         """See `Storage.call`. The exchange is checked and not recorded: its result is no result of a client's call."""
-        link = await self._find().connections.link()
+        member = self._find()
+        listing = member.listing or await member.survey()
+        if tool not in listing.approved("tool", listing.offer.tools):
+            raise Withheld(member.alias, f"tool {tool}", "drift")
+        link, definition = await member.connections.link(), listing.manifest.tools[tool].full
         params = link.identified("tools/call", {"name": tool, "arguments": arguments})
         deadline = anyio.current_time() + CALL_SECONDS
-        ask = Ask("tools/call", params, SHARED.face, None, None, None, DEAF, deadline)
+        ask = Ask("tools/call", params, SHARED.face, None, definition, None, DEAF, deadline)
         body = (await link.caller.call(ask)).body
         return body.get("result", {"isError": True, **body})
