@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from mcp_types import LOG_LEVEL_META_KEY
+
 from attest.canonical import parse
 from gateway.upstream import Json
 
@@ -93,6 +95,11 @@ class Numbered:
         """Return the notification that cancels this request."""
         params = {"requestId": self.number, "reason": reason}
         return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+
+    @property
+    def wants_logs(self) -> bool:
+        """Whether its client asked for log messages (2026-07-28: on each request)."""
+        return LOG_LEVEL_META_KEY in _meta(self.wire, "params")
 
     @property
     def cancellable(self) -> bool:
