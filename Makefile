@@ -45,6 +45,7 @@ peers: $(PEERS)/node/.done $(PEERS)/py/.done $(PEERS)/.strace  ## install the pr
 
 bench: $(VENV)/.dev peers  ## measure
 	@$(BIN)/python -m tests.bench $(ARGS)
+	@$(BIN)/python -m tests.bench.neighbours
 
 component: $(PEERS)/component/.done  ## rebuild the sandbox's guest component
 	@PATH="$(CURDIR)/$(PEERS)/component/bin:$$PATH" $(BIN)/python -m servers.tee.guest.build

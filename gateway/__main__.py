@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attest.arguments import Arguments
-from gateway.cli import approve, call, demo, doctor, install, manifest, receipts, serve, tools
+from gateway.cli import approve, call, demo, doctor, install, login, manifest, receipts, serve, status, tools
 from gateway.cli.context import Context
 from gateway.config import Config, embedded, load
 from gateway.differences import visible
@@ -20,7 +20,7 @@ from gateway.errors import UserError, Withheld
 from gateway.home import Home
 from gateway.upstream import UpstreamError
 
-COMMANDS = (demo, serve, tools, call, receipts, approve, manifest, doctor, install)
+COMMANDS = (demo, serve, status, tools, call, receipts, approve, login, manifest, doctor, install)
 PR_SET_DUMPABLE = 4
 
 

@@ -1,28 +1,44 @@
-"""All members as one server: lists merged, calls routed, every answer verified or observed, kept, and only then given.
+"""All members as one server: lists merged, requests routed to the member that they are for.
 
 Raw JSON in, raw JSON out; nothing here knows the SDK. A member that fails is named in `_meta["com.etmcp/servers"]` and
 never empties or stalls the others.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import anyio
 
 from attest import wire
 from attest.errors import AttestError
+from gateway.client import SHARED, Audience, Client
 from gateway.errors import UserError, Withheld
-from gateway.exchange import Answer, Ask
+from gateway.exchange import Ask
 from gateway.hub import Hub
-from gateway.member import Link, Listing, Member
+from gateway.member import Listing, Member
 from gateway.names import advertise
-from gateway.upstream import Downlink, Json, UpstreamError, UpstreamUnavailable, refuse
-from gateway.upstream.session import ClientFace
+from gateway.rounds import Request, Rounds, unclaimed
+from gateway.upstream import DEAF, Json, UpstreamError
+from gateway.upstream.session import LONGEST, STALE, Items
 
 SURVEY_SECONDS = 12
+INTRODUCTION_SECONDS = 3
+MOST_TASKS = 10_000
 SERVERS = "com.etmcp/servers"
+CAPABILITIES: Json = {
+    "tools": {"listChanged": True},
+    "prompts": {"listChanged": True},
+    "resources": {"subscribe": True, "listChanged": True},
+    "completions": {},
+    "logging": {},
+    "extensions": {wire.EXTENSION: {"version": 1, "evidence": wire.EVIDENCE_URI + "{server}/{nonce}"}},
+}
+CORE = frozenset({"ping", "initialize", "server/discover", "subscriptions/listen", "logging/setLevel"})
+INSTRUCTIONS = (
+    "Results come from several servers through ETMCP. Each carries a receipt in _meta; one whose receipt fails is "
+    "withheld and reported as an error."
+)
 KINDS = {"tools/call": "tool", "prompts/get": "prompt"}
 
 
@@ -30,41 +46,30 @@ class Unknown(Exception):
     """No server offers what was asked for; the text names it and says where to look."""
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who asks: the face it showed, its nonce if it gave one, and where to send what comes before the answer."""
-
-    face: ClientFace
-    nonce: str | None
-    down: Downlink
-
-
 class Aggregate:
     """The members of one gateway by alias, in the order of the configuration."""
 
-    def __init__(self, members: Mapping[str, Member], hub: Hub) -> None:
-        self.members, self._hub = members, hub
+    def __init__(self, members: Mapping[str, Member], hub: Hub, rounds: Rounds) -> None:
+        self.members, self._hub, self._rounds = members, hub, rounds
         # Which member listed a URI or template last; filled by `collect` alone.
         self._listed: dict[str, str] = {}
+        # Which member a task was begun with, by its id; "" for an id that two use. Oldest first.
+        self._tasks: dict[str, str] = {}
 
-    async def survey(self) -> dict[str, str]:
+    def replace(self, members: Mapping[str, Member]) -> None:
+        """From now on it is these, and clients hear that everything may be different."""
+        self.members = members
+        self._listed = {uri: alias for uri, alias in self._listed.items() if alias in members}
+        self._hub.feed.changed("")
+
+    async def survey(self, audience: Audience = SHARED) -> dict[str, str]:
         """Ask every member what it offers, all at once; return each one's state in a few words."""
 
-        async def one(member: Member) -> str:
-            with anyio.move_on_after(member.patience(SURVEY_SECONDS)):
-                try:
-                    await member.link()
-                except (Withheld, UpstreamError, UserError) as e:  # the last: its manifest cannot be read
-                    return f"failed: {self.told(e)}"
-                try:
-                    listing = await member.survey()
-                except (Withheld, UpstreamError) as e:
-                    return f"failed: {self.told(e)}"
-                return "ready" if listing.review.clean else "ready, with unapproved changes"
-            return "failed: no answer yet; it is still being waited for"
+        async def look(member: Member) -> str:
+            listing = await member.survey(audience)
+            return "ready" if listing.review.clean else "ready, with unapproved changes"
 
-        states = await asyncio.gather(*map(one, self.members.values()))
-        return dict(zip(self.members, states, strict=True))
+        return await self._everywhere(audience, look)
 
     def told(self, error: Withheld | UpstreamError | UserError) -> str:
         """A failure as a client may read it: in none of the server's own words where it must prove what it says."""
@@ -72,28 +77,33 @@ class Aggregate:
             return error.unquoted
         return str(error)
 
-    async def merged(self, method: str) -> Json:
+    async def merged(self, method: str, audience: Audience = SHARED) -> Json:
         """`tools/list` or `prompts/list` of all members under advertised names."""
-        states = await self.survey()
-        what, member = ("tool", "tools") if method == "tools/list" else ("prompt", "prompts")
-        table, dropped = self._table(what)
+        states = await self.survey(audience)
+        what, key = ("tool", "tools") if method == "tools/list" else ("prompt", "prompts")
+        table, dropped = self._table(what, audience)
         items = [
-            {**self._definitions(alias, what)[name], "name": advertised}
+            {**definitions[name], "name": advertised}
             for advertised, (alias, name) in table.items()
-            if name in self._definitions(alias, what)
+            if name in (definitions := self._definitions(alias, what, audience))
         ]
+        freshness = LONGEST if all(state.startswith("ready") for state in states.values()) else STALE
+        for listing in (member.offered(audience) for member in self.members.values()):
+            freshness = freshness.least(listing.freshness if listing else STALE)
         if dropped:
             states |= {"ambiguous": ", ".join(dropped)}
-        return {member: items, "_meta": {SERVERS: states}}
+        return {key: items, **freshness.to_json(), "_meta": {SERVERS: states}}
 
     async def named(self, method: str, params: Json, client: Client) -> Json:
-        """`tools/call` or `prompts/get`. Raises `Unknown`, `Withheld`, `UpstreamError`."""
+        """`tools/call` or `prompts/get`. Raises `Unknown`, `BadState`, `Withheld`, `UpstreamError`."""
         what = KINDS[method]
-        alias, name = await self._route(what, params.get("name"))
+        alias, name = await self._route(what, params.get("name"), client.audience)
         member = self.members[alias]
-        listing = member.listing or await member.survey()
+        listing = member.offered(client.audience) or await member.survey(client.audience)
         definition = self._approved(member, listing, what, name)
-        return await self._exchange(member, method, {**params, "name": name}, definition, client)
+        reply = await self._rounds.answer(Request(member, method, {**params, "name": name}, definition, client))
+        self._remember_task(alias, reply)
+        return reply
 
     async def read(self, params: Json, client: Client) -> Json:
         """`resources/read`: of the first member that lists the URI, else of one whose template could make it."""
@@ -101,56 +111,137 @@ class Aggregate:
         if uri.startswith(wire.EVIDENCE_URI):
             alias, _, nonce = uri.removeprefix(wire.EVIDENCE_URI).partition("/")
             return await self._evidence(alias, nonce, params, client)
-        member = await self._owner(uri)
-        return await self._exchange(member, "resources/read", params, None, client)
+        member = await self.owner(uri, client.audience)
+        return await self._rounds.answer(Request(member, "resources/read", params, None, client))
 
-    async def collect(self, method: str, key: str) -> Json:
+    async def collect(self, method: str, key: str, audience: Audience = SHARED) -> Json:
         """`resources/list` or `resources/templates/list`, URIs as they are; the first member wins a URI."""
         identity = "uri" if key == "resources" else "uriTemplate"
+        gathered: dict[str, Items] = {}
+
+        async def look(member: Member) -> str:
+            link = await member.connections.link(audience)
+            gathered[member.alias] = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
+            return "ready"
+
+        states = await self._everywhere(audience, look)
+        freshness = LONGEST if len(gathered) == len(self.members) else STALE
         found: dict[str, Json] = {}
-        states: dict[str, str] = {}
-        for alias, items in (await self._gather(method, key, states)).items():
-            for item in items:
+        for alias in filter(gathered.__contains__, self.members):
+            freshness = freshness.least(gathered[alias].freshness)
+            for item in cast(list[Json], gathered[alias].items):
                 if key == "resourceTemplates" and item.get(identity) == wire.EVIDENCE_TEMPLATE:
                     template = f"{wire.EVIDENCE_URI}{alias}/{{nonce}}"
                     item = {**item, identity: template, "name": f"evidence of {alias}"}  # noqa: PLW2901
                 if str(item.get(identity)) not in found:
                     found[str(item.get(identity))] = item
                     self._listed[str(item.get(identity))] = alias
-        return {key: list(found.values()), "_meta": {SERVERS: states}}
+        return {key: list(found.values()), **freshness.to_json(), "_meta": {SERVERS: states}}
 
     async def complete(self, params: Json, client: Client) -> Json:
         """`completion/complete`, checked where the server can sign it, and not kept: a convenience, not a result."""
         ref = params.get("ref")
         reference = cast(Json, ref) if isinstance(ref, dict) else {}
         if reference.get("type") == "ref/prompt":
-            alias, name = await self._route("prompt", reference.get("name"))
+            alias, name = await self._route("prompt", reference.get("name"), client.audience)
             params = {**params, "ref": {**reference, "name": name}}
             member = self.members[alias]
         else:
-            member = await self._owner(str(reference.get("uri")))
-        link = await member.link()
-        reply = await link.caller.fetch(self._ask(member, link, "completion/complete", params, None, client))
-        return {"error": _unclaimed(reply["error"])} if "error" in reply else reply
+            member = await self.owner(str(reference.get("uri")), client.audience)
+        link = await member.connections.link(client.audience)
+        deadline = anyio.current_time() + member.server.etmcp.timeout
+        asked = wire.without_ours(params)
+        ask = Ask("completion/complete", asked, client.face, client.nonce, None, None, DEAF, deadline)
+        reply = await link.caller.fetch(ask)
+        return {"error": unclaimed(reply["error"])} if "error" in reply else reply
 
-    def _definitions(self, alias: str, what: str) -> dict[str, Json]:
-        listing = self.members[alias].listing
+    async def owner(self, uri: str, audience: Audience) -> Member:
+        """The member that a resource belongs to; raises `Unknown`."""
+        for attempt in range(2):
+            makers = [template for template in self._listed if _could_make(template, uri)]
+            for known in (uri, *sorted(makers, key=len, reverse=True)):
+                if known in self._listed:
+                    return self.members[self._listed[known]]
+            if attempt == 0:
+                await self.collect("resources/list", "resources", audience)
+                await self.collect("resources/templates/list", "resourceTemplates", audience)
+        raise Unknown(f"no resource {uri[:200]!r} here; resources/list and resources/templates/list show what there is")
+
+    def extension(self, method: str, params: Json) -> Callable[[Json, Client], Awaitable[Json]] | None:
+        """Who answers a method that is none of the core protocol's: the one server that declares more than the core, or
+        that the task was begun with. None where nobody does, or where nobody can tell who."""
+        able = [member for member in self.members.values() if member.extended]
+        if (alias := self._tasks.get(str(params.get("taskId")), "")) in self.members:
+            able = [self.members[alias]]
+        if method in CORE or len(able) != 1:
+            return None
+
+        async def answer(params: Json, client: Client) -> Json:
+            return await self._rounds.answer(Request(able[0], method, params, None, client))
+
+        return answer
+
+    def schema(self, advertised: str) -> Mapping[str, Any] | None:
+        """The input schema of an approved tool as heard last, None where there is none."""
+        alias, name = self._table("tool", SHARED)[0].get(advertised, ("", ""))
+        if alias not in self.members:
+            return None
+        schema = self._definitions(alias, "tool", SHARED).get(name, {}).get("inputSchema")
+        return cast(Json, schema) if isinstance(schema, dict) else None
+
+    async def introduction(self) -> Json:
+        """The members of `initialize` and `server/discover` results that servers have a part in."""
+        with anyio.move_on_after(INTRODUCTION_SECONDS):
+            if any(member.listing is None and not member.connections.ailing for member in self.members.values()):
+                await self.survey()
+        capabilities, said = dict(CAPABILITIES), [INSTRUCTIONS]
+        for alias, member in self.members.items():
+            capabilities = _joined(capabilities, member.extended)
+            if member.listing is not None and (text := member.listing.instructions):
+                said.append(f"# {alias}\n{text}")
+        return {"capabilities": capabilities, "instructions": "\n\n".join(said)}
+
+    async def everyone(self, tell: Callable[[Member], Awaitable[None]]) -> None:
+        """Do it for each member; one that fails does not matter to the others, nor to whoever asked."""
+        told = await asyncio.gather(*(tell(member) for member in self.members.values()), return_exceptions=True)
+        for error in told:
+            if isinstance(error, BaseException) and not isinstance(error, UpstreamError | Withheld | UserError):
+                raise error
+
+    async def forget(self, audience: Audience) -> None:
+        """A client has gone: end the sessions that were for it alone."""
+        await asyncio.gather(*(member.forget(audience) for member in self.members.values()))
+
+    def _remember_task(self, alias: str, reply: Json) -> None:
+        """A call may have begun a task (Tasks extension, or `task` of 2025-11-25): later requests name only that."""
+        match reply.get("result"):
+            case {"taskId": str(task)} | {"task": {"taskId": str(task)}}:
+                self._tasks[task] = alias if self._tasks.get(task, alias) == alias else ""
+                if len(self._tasks) > MOST_TASKS:
+                    del self._tasks[next(iter(self._tasks))]
+            case _:
+                pass
+
+    def _definitions(self, alias: str, what: str, audience: Audience) -> dict[str, Json]:
+        listing = self.members[alias].offered(audience)
         if listing is None:
             return {}
         return listing.approved(what, listing.offer.tools if what == "tool" else listing.offer.prompts)
 
-    def _table(self, what: str) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    def _table(self, what: str, audience: Audience) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """Names over everything that members offered when last heard, approved or not: approval moves no name."""
-        offers = {alias: member.listing.offer for alias, member in self.members.items() if member.listing}
+        listings = {alias: member.offered(audience) for alias, member in self.members.items()}
+        offers = {alias: listing.offer for alias, listing in listings.items() if listing}
         return advertise({alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()})
 
-    async def _route(self, what: str, advertised: Any) -> tuple[str, str]:
-        if any(member.listing is None for member in self.members.values()) and advertised not in self._table(what)[0]:
-            await self.survey()
+    async def _route(self, what: str, advertised: Any, audience: Audience) -> tuple[str, str]:
+        unheard = [alias for alias, member in self.members.items() if member.offered(audience) is None]
+        if unheard and advertised not in self._table(what, audience)[0]:
+            await self.survey(audience)
         try:
-            return self._table(what)[0][str(advertised)]
+            return self._table(what, audience)[0][str(advertised)]
         except KeyError:
-            failed = [alias for alias, member in self.members.items() if member.listing is None]
+            failed = [alias for alias, member in self.members.items() if member.offered(audience) is None]
             hint = f"; not connected: {', '.join(failed)}" if failed else ""
             raise Unknown(f"no {what} {str(advertised)[:64]!r} here{hint}; `etmcp tools` lists what there is") from None
 
@@ -162,41 +253,11 @@ class Aggregate:
             raise Withheld(member.alias, f"{what} {name}", "drift")
         return (listing.manifest.tools if what == "tool" else listing.manifest.prompts)[name].full
 
-    async def _exchange(
-        self, member: Member, method: str, params: Json, definition: str | None, client: Client
-    ) -> Json:
-        link = await member.link()
-        ask = self._ask(member, link, method, params, definition, client)
-        try:
-            answer = await link.caller.call(ask)
-        except Withheld as e:
-            await self._hub.records.refuse(member.alias, ask, e.code)
-            raise
-        except UpstreamUnavailable:
-            member.dropped(link)
-            raise
-        await self._hub.records.keep(member.alias, ask, answer)
-        return _finish(answer, member.alias)
-
-    def _ask(
-        self, member: Member, link: Link, method: str, params: Json, definition: str | None, client: Client
-    ) -> Ask:
-        return Ask(
-            method=method,
-            params=wire.without_ours(params),
-            client=client.face,
-            client_nonce=client.nonce,
-            definition=definition,
-            previous=self._hub.records.round_before(member.alias, params),
-            down=_numbers_only(client.down) if link.caller.kind == "executor-attested" else client.down,
-            deadline=anyio.current_time() + member.server.etmcp.timeout,
-        )
-
     async def _evidence(self, alias: str, nonce: str, params: Json, client: Client) -> Json:
         if alias not in self.members:
             raise Unknown(f"no server {alias[:64]!r} here; `etmcp doctor` lists them")
         member = self.members[alias]
-        link, deadline = await member.link(), anyio.current_time() + member.server.etmcp.timeout
+        link, deadline = await member.connections.link(), anyio.current_time() + member.server.etmcp.timeout
         asked = {**wire.without_ours(params), "uri": wire.EVIDENCE_URI + nonce}
         reply = await link.session.request("resources/read", asked, client=client.face, deadline=deadline)
         match reply:
@@ -210,67 +271,37 @@ class Aggregate:
         content = {"uri": params["uri"], "mimeType": "application/json", "text": text}
         return {"result": {"contents": [content], "ttlMs": 0, "cacheScope": "private"}}
 
-    async def _gather(self, method: str, key: str, states: dict[str, str]) -> dict[str, list[Json]]:
-        async def one(member: Member) -> list[Json]:
-            with anyio.move_on_after(member.patience(SURVEY_SECONDS)):
-                try:
-                    link = await member.link()
-                    items = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
-                except (Withheld, UpstreamError, UserError) as e:
-                    states[member.alias] = f"failed: {self.told(e)}"
-                    return []
-                states[member.alias] = "ready"
-                return items
-            states[member.alias] = "failed: no answer yet; it is still being waited for"
-            return []
+    async def _everywhere(self, audience: Audience, look: Callable[[Member], Awaitable[str]]) -> dict[str, str]:
+        """Each member's state: what `look` says of it, or how it failed. A member that is down is not waited for."""
 
-        return dict(zip(self.members, await asyncio.gather(*map(one, self.members.values())), strict=True))
+        async def one(member: Member) -> str:
+            connections = member.connections
+            try:
+                if connections.ailing and connections.error is not None:
+                    return f"failed: {self.told(connections.error)}"
+                with anyio.move_on_after(connections.patience(SURVEY_SECONDS)):
+                    try:
+                        await connections.link(audience)
+                    except UserError as e:  # its manifest cannot be read
+                        return f"failed: {self.told(e)}"
+                    return await look(member)
+            except (Withheld, UpstreamError) as e:
+                return f"failed: {self.told(e)}"
+            return "failed: no answer yet; it is still being waited for"
 
-    async def _owner(self, uri: str) -> Member:
-        for attempt in range(2):
-            makers = [template for template in self._listed if _could_make(template, uri)]
-            for known in (uri, *sorted(makers, key=len, reverse=True)):
-                if known in self._listed:
-                    return self.members[self._listed[known]]
-            if attempt == 0:
-                await self.collect("resources/list", "resources")
-                await self.collect("resources/templates/list", "resourceTemplates")
-        raise Unknown(f"no resource {uri[:200]!r} here; resources/list and resources/templates/list show what there is")
+        states = await asyncio.gather(*map(one, self.members.values()))
+        return dict(zip(self.members, states, strict=True))
+
+
+def _joined(capabilities: Json, more: Json) -> Json:
+    """Capabilities with those of a server that are beyond the core; what is there already stays as it is."""
+    joined = {**more, **capabilities}
+    for name in ("extensions", "experimental"):
+        if name in more:
+            joined[name] = {**more[name], **capabilities.get(name, {})}
+    return joined
 
 
 def _could_make(template: str, uri: str) -> bool:
     prefix, brace, _ = template.partition("{")
     return bool(brace and prefix) and uri.startswith(prefix)
-
-
-def _finish(answer: Answer, alias: str) -> Json:
-    """The upstream's answer unchanged, with the receipt and our verdict beside it."""
-    result = answer.body.get("result")
-    if result is None:
-        return {"error": _unclaimed(answer.body["error"])}
-    stamped = wire.with_meta(result, wire.RECEIPT, answer.receipt.to_json())
-    return {"result": wire.with_meta(stamped, wire.VERIFICATION, answer.summary(alias))}
-
-
-def _unclaimed(error: Json) -> Json:
-    """The error without what its `data` says in our name: a verdict there is ours or nobody's."""
-    data = error.get("data")
-    if not isinstance(data, dict) or not any(name.startswith(wire.PREFIX) for name in cast(Json, data)):
-        return error
-    return {**error, "data": {name: v for name, v in cast(Json, data).items() if not name.startswith(wire.PREFIX)}}
-
-
-def _numbers_only(down: Downlink) -> Downlink:
-    """What may pass before the receipt is checked: how far it is, as numbers."""
-
-    async def filtered(message: Json) -> None:
-        params = message.get("params")
-        if message.get("method") != "notifications/progress" or not isinstance(params, dict):
-            return
-        told = cast(Json, params)
-        numbers = {k: told[k] for k in ("progress", "total") if type(told.get(k)) in (int, float)}
-        if "progress" in numbers and "progressToken" in told:
-            token = told["progressToken"]
-            await down.tell({"method": message["method"], "params": {"progressToken": token, **numbers}})
-
-    return Downlink(filtered, refuse)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
 
 from attest.canonical import canonical, parse
 from attest.encoding import sha256_hex
@@ -16,6 +17,35 @@ from gateway.errors import UserError
 
 HexKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,64}$")]
+
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
+Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
+
+
+class OAuthSettings(BaseModel):
+    """Who the gateway is to a server's authorization server; without it, what that server's metadata leads to.
+
+    The secret is never in the file: `clientSecretEnv` names the environment variable that holds it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+    client_id: str | None = None
+    client_secret_env: str | None = None
+    issuer: Url | None = None
+    scopes: tuple[Scope, ...] = ()
+    client_metadata_url: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+/\S+$")] | None = None
+    grant: Literal["authorization_code", "client_credentials"] = "authorization_code"
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        # A server names its authorization server itself: without the issuer it could have the secret sent anywhere.
+        if self.client_secret_env and not (self.client_id and self.issuer):
+            raise ValueError('"clientSecretEnv" needs "clientId" and the "issuer" that the secret is for')
+        if self.grant == "client_credentials" and not self.client_secret_env:
+            raise ValueError('"client_credentials" needs "clientId", "clientSecretEnv" and "issuer"')
+        return self
 
 
 class Settings(BaseModel):
@@ -30,7 +60,9 @@ class Settings(BaseModel):
     attesters: tuple[HexKey, ...] = ()
     era: Literal["auto", "legacy", "modern"] = "auto"
     timeout: float = Field(default=120, gt=0, le=86_400)
+    limit: int = Field(default=32, ge=1, le=1024)
     confine: bool = True
+    oauth: OAuthSettings | None = None
 
 
 class Server(BaseModel):
@@ -47,6 +79,17 @@ class Server(BaseModel):
     type: str | None = None
     disabled: bool = False
     etmcp: Settings = Settings()
+
+    @property
+    def may_log_in(self) -> bool:
+        """Whether OAuth is for it: it has a URL, and no credentials of its own."""
+        return self.url is not None and "authorization" not in {name.lower() for name in self.headers}
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.etmcp.oauth is not None and not self.may_log_in:
+            raise ValueError('"oauth" needs "url", and no Authorization among "headers"')
+        return self
 
     def launch(self) -> dict[str, Any]:
         """What a receipt names of it: never an argument, header or variable's value, since they may be secrets."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gateway.errors import UserError
 
@@ -38,6 +40,11 @@ class Home:
     def signing_key(self) -> Ed25519PrivateKey:
         """The key under which this gateway observes and pins; made once."""
         return load_or_create_key(self.private / "gateway.key")
+
+    def state_key(self) -> bytes:
+        """The key that seals what clients bring back: 32 bytes, from the signing key, so that restarts keep it."""
+        secret = self.signing_key().private_bytes_raw()
+        return HKDF(SHA256(), 32, salt=None, info=b"etmcp request state").derive(secret)
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:

@@ -18,6 +18,7 @@ from attest.verifier import Verifier
 from gateway.config import Server
 from gateway.errors import UserError
 from gateway.exchange.observed import Observer
+from gateway.feed import Feed
 from gateway.home import Home
 from gateway.pins import Pins
 from gateway.records import Records
@@ -36,6 +37,8 @@ class Hub:
     clock: Callable[[], int]
     environ: Mapping[str, str]
     info: Json
+    feed: Feed
+
     # Connections on their way out; each removes itself.
     _closing: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 

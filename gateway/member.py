@@ -1,10 +1,8 @@
-"""One configured server: its connection, what it is worth, what it offers, and what of that is approved."""
+"""One configured server: what it offers, and what of that is approved."""
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,40 +11,20 @@ import anyio
 from attest import wire
 from attest.errors import AttestError
 from attest.manifest import Manifest, TrustedManifest
+from gateway.client import SHARED, Audience
 from gateway.config import Server
+from gateway.connections import Connections
 from gateway.errors import Withheld
-from gateway.exchange import Caller, listing
-from gateway.exchange.appraisal import Appraisal
-from gateway.exchange.attested import AttestedCaller
-from gateway.exchange.observed import ObservedCaller
+from gateway.exchange import listing
+from gateway.feed import announcement
 from gateway.hub import Hub
+from gateway.link import Link
 from gateway.pins import Offer, Review, review
-from gateway.upstream import Json, Transport, UpstreamError, UpstreamRefused
-from gateway.upstream.http import HttpTransport
-from gateway.upstream.session import ClientFace, Session
-from gateway.upstream.spawn import Command
-from gateway.upstream.stdio import StdioTransport, open_stdio
+from gateway.upstream import METHOD_NOT_FOUND, Json, UpstreamError, UpstreamRefused
+from gateway.upstream.session import LONGEST, STALE, Freshness, Items
 
-CONNECT_SECONDS = 30
 LIST_SECONDS = 10
-PIN_SECONDS = 5
-RETRY_SECONDS = 2
-METHOD_NOT_FOUND = -32601
-
-
-@dataclass(frozen=True)
-class Link:
-    """A working connection."""
-
-    transport: Transport
-    session: Session
-    caller: Caller
-    published: TrustedManifest | None
-
-    @property
-    def ended(self) -> bool:
-        """Whether no request will succeed on it any more."""
-        return isinstance(self.transport, StdioTransport) and self.transport.ended.is_set()
+CORE = frozenset({"tools", "prompts", "resources", "completions", "logging"})
 
 
 @dataclass(frozen=True)
@@ -56,6 +34,12 @@ class Listing:
     offer: Offer
     manifest: Manifest
     review: Review
+    freshness: Freshness = STALE
+
+    @property
+    def instructions(self) -> str | None:
+        """Its instructions for the model, if they are those that were approved."""
+        return None if self.review.kind_lowered or self.review.instructions_drifted else self.offer.instructions
 
     def approved(self, what: str, definitions: Mapping[str, Json]) -> dict[str, Json]:
         """Those tools or prompts that match their pins; none of a server that lowered its kind."""
@@ -65,27 +49,18 @@ class Listing:
 
 
 class Member:
-    """Connects when first needed, and again after a failure. Owned by one event loop; `close` must be called."""
+    """Surveyed when its offer is asked for. Owned by one event loop; `close` must be called."""
 
     def __init__(self, alias: str, server: Server, hub: Hub) -> None:
         self.alias, self.server, self._hub = alias, server, hub
-        # The connection in use or being made; replaced as a whole, by `link` alone.
-        self._linking: asyncio.Task[Link] | None = None
-        # Until when (event loop clock) the last failure answers for new attempts.
-        self._failed_until = -math.inf
-        # When (event loop clock) the connection in use or being made was begun.
-        self._begun = -math.inf
-        # What the last listing found; None until there was one.
+        self.connections = Connections(alias, server, hub, self._heard, lambda: self.survey(self._eyes))
+        # What each audience was offered last, and the newest of these; None until there was one.
+        self._listings: dict[str, Listing] = {}
         self.listing: Listing | None = None
-
-    @property
-    def failure(self) -> str | None:
-        """Why it is not connected, in one line; None if it is, or was not tried."""
-        task = self._linking
-        if task is None or not task.done() or task.cancelled():
-            return None
-        error = task.exception()
-        return None if error is None else str(error)
+        # For whom it was surveyed last: recovery is looked for with the same eyes.
+        self._eyes = SHARED
+        # What it declared when it was surveyed last.
+        self._capabilities: Json = {}
 
     @property
     def must_prove(self) -> bool:
@@ -95,96 +70,96 @@ class Member:
         )
         return pinned or self.server.etmcp.require == "executor-attested"
 
-    def patience(self, most: float) -> float:
-        """How many of `most` seconds a list should wait for it: less the longer it already lets others wait."""
-        connecting = self._linking is not None and not self._linking.done()
-        return max(most - (anyio.current_time() - self._begun), 1) if connecting else most
+    @property
+    def extended(self) -> Json:
+        """Its capabilities beyond the core protocol, and beyond our own extension, as it declared them."""
+        told = self._capabilities
+        beyond = {k: v for k, v in told.items() if k not in CORE and k not in ("extensions", "experimental")}
+        for name in ("extensions", "experimental"):
+            declared: Any = told.get(name)
+            named = cast(Json, declared) if isinstance(declared, dict) else {}
+            kept = {k: v for k, v in named.items() if not k.startswith(wire.PREFIX)}
+            beyond |= {name: kept} if kept else {}
+        return beyond
 
-    async def link(self) -> Link:
-        """The connection; raises `Withheld` or `UpstreamError` where there is none to be had."""
-        task = self._linking
-        now = anyio.current_time()
-        if task is not None and task.done():
-            if task.cancelled() or task.exception():
-                task = task if now < self._failed_until else None
-            elif (link := task.result()).ended:
-                self.dropped(link)
-                task = None
-        if task is None:
-            self._begun = now
-            task = self._linking = asyncio.create_task(self._connect(), name=f"connect {self.alias}")
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may have no waiter left
-        return await asyncio.shield(task)
+    def offered(self, audience: Audience) -> Listing | None:
+        """What this audience, or else anybody, was offered last."""
+        return self._listings.get(audience.key, self.listing)
 
-    def dropped(self, link: Link) -> None:
-        """The connection failed in use: the next call makes a new one."""
-        task = self._linking
-        working = task is not None and task.done() and not task.cancelled() and task.exception() is None
-        if task is not None and working and task.result() is link:
-            self._linking = None
-            self._hub.dispose(link.transport)
+    async def forget(self, audience: Audience) -> None:
+        """The client is gone: so are its session and what it was offered."""
+        self._listings.pop(audience.key, None)
+        if self._eyes is audience:
+            self._eyes = SHARED
+        await self.connections.forget(audience)
 
     async def close(self) -> None:
-        """End the connection and all that it started."""
-        task, self._linking = self._linking, None
-        if task is None:
-            return
-        task.cancel()
-        with suppress(Exception, asyncio.CancelledError):
-            await (await task).transport.aclose()
+        """End every connection and all that it started."""
+        await self.connections.close()
 
-    async def survey(self) -> Listing:
+    async def survey(self, audience: Audience = SHARED) -> Listing:
         """Ask what it offers and hold that against its manifest. Raises `Withheld` or `UpstreamError`."""
-        link = await self.link()
+        link = await self.connections.link(audience)
         deadline = anyio.current_time() + LIST_SECONDS
+        self._eyes = audience
         try:
             tools, prompts = await asyncio.gather(
                 self.items(link, "tools/list", "tools", deadline), self.items(link, "prompts/list", "prompts", deadline)
             )
-        except UpstreamError:
-            self.dropped(link)
+        except UpstreamError as e:
+            self.connections.failed(link, e)
             raise
         info, session = link.session.info, link.session
         offer = Offer(
             str(info.get("name", "")),
             str(info.get("version", "")),
             link.caller.kind,
-            _by_name(tools),
-            _by_name(prompts),
+            _by_name(tools.items),
+            _by_name(prompts.items),
             session.instructions,
         )
+        self._capabilities = session.capabilities
         manifest = await self._manifest(offer, link.published)
-        self.listing = Listing(offer, manifest, review(offer, manifest))
+        self.listing = self._listings[audience.key] = Listing(
+            offer, manifest, review(offer, manifest), tools.freshness.least(prompts.freshness)
+        )
         return self.listing
 
-    async def items(self, link: Link, method: str, member: str, deadline: float) -> list[Json]:
-        """The raw items of one kind; none where the server does not have that kind.
+    async def items(self, link: Link, method: str, member: str, deadline: float) -> Items:
+        """The raw objects of one kind; none where the server does not have that kind.
 
         Tools and prompts come unsigned: their pins, and the definition digest in each receipt, are what holds them.
         """
         if member not in link.session.capabilities and member != "resourceTemplates":
-            return []
+            return Items([], LONGEST)
         pinned = member in ("tools", "prompts")
 
         async def fetch(params: Json) -> Json:
             return await link.caller.fetch(listing(method, params, deadline))
 
         try:
-            items = await link.session.list_all(method, member, deadline=deadline, fetch=None if pinned else fetch)
+            found = await link.session.list_all(method, member, deadline=deadline, fetch=None if pinned else fetch)
         except UpstreamRefused as e:
             if e.code == METHOD_NOT_FOUND:
-                return []
+                return Items([], LONGEST)
             raise
-        return [cast(Json, item) for item in items if isinstance(item, dict)]
+        return Items([item for item in found.items if isinstance(item, dict)], found.freshness)
 
-    async def approve(self) -> TrustedManifest:
+    async def approve(self, audience: Audience = SHARED) -> TrustedManifest:
         """Sign what it offers now. Raises `Withheld` or `UpstreamError`."""
-        listing = await self.survey()
-        link = await self.link()
+        listing = await self.survey(audience)
+        link = await self.connections.link(audience)
         attesters = link.published.manifest.attesters if link.published else frozenset[str]()
         approved = await self._hub.pins.approve(self.alias, listing.offer, link.published, attesters)
         self.listing = Listing(listing.offer, approved.manifest, review(listing.offer, approved.manifest))
+        self._listings[audience.key] = self.listing
         return approved
+
+    async def _heard(self, audience: Audience, message: Json) -> None:
+        if (news := announcement(message, signed_only=self.must_prove)) is not None:
+            self._hub.feed.publish(self.alias, news)
+        elif not self.must_prove:
+            await audience.owner.tell(message)
 
     async def _manifest(self, offer: Offer, published: TrustedManifest | None) -> Manifest:
         pins = self._hub.pins
@@ -194,64 +169,6 @@ class Member:
         except AttestError as e:
             raise Withheld(self.alias, "the manifest", e.code) from e
         return manifest.manifest
-
-    async def _connect(self) -> Link:
-        deadline = anyio.current_time() + CONNECT_SECONDS
-        transport: Transport | None = None
-        try:
-            published = self._hub.published(self.alias, self.server)
-            transport = await self._open()
-            face = ClientFace({}, self._hub.info)
-            session = Session(self.alias, transport, face=face, era=self.server.etmcp.era)
-            await session.connect(deadline=deadline)
-            caller = await self._caller(transport, session, published)
-            return Link(transport, session, caller, published)
-        except BaseException:  # cancelled too: what was started must not stay
-            self._failed_until = anyio.current_time() + RETRY_SECONDS
-            if transport is not None:
-                with anyio.CancelScope(shield=True):
-                    await transport.aclose()
-            raise
-
-    async def _open(self) -> Transport:
-        server = self.server
-        if server.url is not None:
-            return HttpTransport(self.alias, self._hub.http, server.url, headers=server.headers)
-        command = Command(
-            argv=(server.command or "", *server.args),
-            environ=self._hub.environ,
-            env=server.env,
-            cwd=str(server.cwd or "."),
-            hidden=(str(self._hub.home.private),) if server.etmcp.confine else (),
-            pin=True,
-        )
-        return await open_stdio(self.alias, command)
-
-    async def _caller(self, transport: Transport, session: Session, published: TrustedManifest | None) -> Caller:
-        """Executor-attested where the server offers evidence under a key that we have grounds to trust."""
-        settings, clock = self.server.etmcp, self._hub.clock
-        anchors: set[str] = set(settings.attesters)
-        if published is not None:
-            anchors |= published.manifest.attesters
-        extensions: Any = session.capabilities.get("extensions")
-        offers = isinstance(extensions, dict) and wire.EXTENSION in cast(Json, extensions)
-        if offers and isinstance(transport, StdioTransport):
-            pin = await transport.pin(deadline=anyio.current_time() + PIN_SECONDS)
-            if pin:
-                anchors.add(pin.decode("ascii", "replace").strip())
-        needed = settings.require == "executor-attested"
-        if offers and anchors:
-            appraisal = Appraisal(self.alias, session, self._hub.verifier(frozenset(anchors)), clock)
-            try:
-                await appraisal.current()
-            except Withheld:
-                if needed:
-                    raise
-            else:
-                return AttestedCaller(self.alias, session, appraisal, sealed=settings.seal, clock=clock)
-        if needed:
-            raise Withheld(self.alias, "everything", "root" if offers else "unattested")
-        return ObservedCaller(self.alias, session, self._hub.observer, self.server.launch())
 
 
 def _by_name(definitions: list[Json]) -> dict[str, Json]:

@@ -5,22 +5,25 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import aiohttp
 import anyio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.errors import AttestError
-from registry.catalogue.importer import Report, import_lines
+from registry.catalogue.challenge import Authority
+from registry.catalogue.fetch import Fetcher
+from registry.catalogue.importer import Importer, Report, import_chunks
 from registry.catalogue.publish import Publisher
 from registry.catalogue.store import Catalogue
+from registry.domains.lookup import DnsRecords, FileRecords, Keys, PublicAddresses, WellKnownRecords
 from registry.errors import RegistryError
-from registry.http import serve_http
+from registry.http import application, serve_http
 from registry.log.log import Log
 from registry.server import build
+from registry.submit import Desk
 
 
 def clock() -> int:
@@ -52,13 +55,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, told in (("stdio", "serve MCP on stdin and stdout"), ("http", "serve MCP, the registry API and the log")):
         serve = commands.add_parser(name, help=told)
-        serve.add_argument("--keys", type=Path, metavar="FILE", help='key records, {"example.com": ["v=MCPv1; ..."]}')
+        serve.add_argument(
+            "--keys",
+            type=Path,
+            metavar="FILE",
+            help='key records, {"example.com": ["v=MCPv1; ..."]}, in place of DNS and the web',
+        )
         serve.add_argument("--origin", default="localhost/etmcp", help="the log's name, fixed when it is made")
         if name == "http":
             serve.add_argument("--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"))
             serve.add_argument("--port", type=int, default=8402)
-    load = commands.add_parser("import", help="import JSON Lines of server entries")
-    load.add_argument("file", type=Path)
+    load = commands.add_parser("import", help="import server entries: JSON Lines, or a registry's API")
+    load.add_argument("source", metavar="FILE|URL", help="http(s)://HOST or .../v0.1/servers is walked page by page")
     load.add_argument("--json", action="store_true", help="the report as JSON on stdout")
     return parser
 
@@ -67,39 +75,56 @@ def _import(options: argparse.Namespace) -> None:
     def progress(report: Report) -> None:
         _say(f"{report.records} records: {report.imported} imported, {len(report.refused)} not")
 
+    source: str = options.source
     catalogue = Catalogue(options.data / "catalogue.db")
+    importer = Importer(catalogue, clock(), progress)
     try:
-        with options.file.open("rb") as lines:
-            report = import_lines(catalogue, lines, clock(), progress)
+        if "://" in source:
+            anyio.run(_fetch, source, importer)
+        else:
+            with Path(source).open("rb") as file:
+                import_chunks(importer, iter(lambda: file.read(1 << 16), b""))
     finally:
         catalogue.close()
+    report = importer.report
+    if report.resumed:
+        _say("this went on where the last import of it had ended early; import it again for all of it")
     if options.json:
-        refused = [{"record": number, "code": code, "detail": detail} for number, code, detail in report.refused]
-        counts = {"records": report.records, "imported": report.imported, "invalid": report.invalid}
-        print(json.dumps({**counts, "reasons": report.reasons(), "refused": refused}))
+        print(json.dumps(report.to_json()))
         return
     for number, code, detail in report.refused:
-        print(f"{options.file}:{number}: {code}: {detail}")
+        print(f"{source}:{number}: {code}: {detail}")
+    for cursor, code, detail in report.pages:
+        print(f"{source}: page {cursor or 'one'}: {code}: {detail}")
+    if reasons := report.reasons():
+        _say("not imported: " + ", ".join(f"{count} {code}" for code, count in reasons.most_common()))
+
+
+async def _fetch(url: str, importer: Importer) -> None:
+    async with aiohttp.ClientSession() as pool:
+        await Fetcher(pool, importer).fetch(url)
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    records: dict[str, Any] = json.loads(options.keys.read_text()) if options.keys else {}
-
-    def records_of(domain: str) -> Sequence[str]:
-        return records.get(domain, [])
-
     log, catalogue = _open_log(options.data, options.origin), Catalogue(options.data / "catalogue.db")
     try:
-        publisher = Publisher(catalogue, log, records_of, log.verifier.name, clock)
-        server = build(catalogue, log, publisher, version=version("etmcp"))
-        if options.command == "stdio":
-            await server.run_stdio_async()
-        else:
-            _say(f"etmcp-registry: http://{options.host}:{options.port}/mcp, log {log.verifier}")
-            await serve_http(server, catalogue, log, options.host, options.port)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=PublicAddresses())) as pool:
+            keys = Keys(FileRecords.parse(options.keys.read_bytes())) if options.keys else _live(pool)
+            authority = Authority(catalogue, keys, log.verifier.name, clock)
+            desk = Desk(Publisher(catalogue, log, authority, clock), log)
+            server = build(catalogue, log, desk, version=version("etmcp"))
+            if options.command == "stdio":
+                await server.run_stdio_async()
+            else:
+                _say(f"etmcp-registry: http://{options.host}:{options.port}/mcp, log {log.verifier}")
+                await serve_http(application(server, catalogue, log, desk), options.host, options.port)
     finally:
         catalogue.close()
         log.close()
+
+
+def _live(pool: aiohttp.ClientSession) -> Keys:
+    return Keys(DnsRecords(), WellKnownRecords(pool))
 
 
 def _open_log(data: Path, origin: str) -> Log:

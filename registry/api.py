@@ -10,9 +10,20 @@ from starlette.routing import Route
 
 from registry.catalogue.importer import OFFICIAL
 from registry.catalogue.store import MAX_LIMIT, Catalogue, Entry
-from registry.errors import NotFound, Refused
+from registry.errors import NotFound, Refused, RegistryError
 
-OURS = "com.etmcp/manifest"
+MANIFEST = "com.etmcp/manifest"
+STATUS = "com.etmcp/status"
+
+
+STATUS_OF = {
+    "challenge": 401, "wrong-key": 401, "malformed-signature": 401, "unknown-challenge": 401,
+    "replayed-challenge": 401, "expired-challenge": 401,
+    "unknown-namespace": 403, "malformed-key-record": 403,
+    "version-exists": 409, "no-change": 409,
+    "oversized": 413, "oversized-batch": 413, "lookup-failed": 503, "no-such-operation": 501,
+}  # fmt: skip
+"""HTTP status of a refusal, 400 for any other."""
 
 
 def rfc3339(milliseconds: int) -> str:
@@ -22,7 +33,7 @@ def rfc3339(milliseconds: int) -> str:
 
 def response_of(entry: Entry) -> dict[str, Any]:
     """One version as the API and the tools show it. The manifest is beside the official metadata, not in it."""
-    official = {
+    official: dict[str, Any] = {
         "status": entry.status,
         "publishedAt": rfc3339(entry.published),
         "updatedAt": rfc3339(entry.updated),
@@ -30,22 +41,35 @@ def response_of(entry: Entry) -> dict[str, Any]:
     }
     meta: dict[str, Any] = {OFFICIAL: official}
     if entry.signed:
-        meta[OURS] = {"publisher": entry.signed.publisher, "leaf": entry.signed.leaf}
+        meta[MANIFEST] = {"publisher": entry.signed.publisher, "leaf": entry.signed.leaf}
+    if entry.changed:
+        official["statusChangedAt"] = rfc3339(entry.changed.at)
+        official |= {"statusMessage": entry.changed.message} if entry.changed.message else {}
+        meta[STATUS] = {"leaf": entry.changed.leaf}
     return {"server": dict(entry.server), "_meta": meta}
 
 
 def routes(catalogue: Catalogue) -> list[Route]:
-    """`/v0.1/servers`, `.../{name}/versions`, `.../{name}/versions/{version|latest}`; names URL-encoded."""
+    """`/v0.1/servers`, `.../{name}/versions`, `.../{name}/versions/{version|latest}`; names URL-encoded.
+
+    What is deleted is there for those who say `include_deleted=true`.
+    """
+
+    def seen(entries: list[Entry], request: Request) -> list[Entry]:
+        shown = [e for e in entries if e.status != "deleted" or request.query_params.get("include_deleted") == "true"]
+        if not shown:
+            raise NotFound("deleted", f"{entries[0].name} is deleted; ask with include_deleted=true")
+        return shown
 
     async def servers(request: Request) -> Response:
         return _answer(lambda: _page(catalogue, request))
 
     async def versions(request: Request) -> Response:
-        return _answer(lambda: _list(catalogue.versions(request.path_params["name"]), ""))
+        return _answer(lambda: _list(seen(catalogue.versions(request.path_params["name"]), request), ""))
 
     async def version(request: Request) -> Response:
         name, wanted = request.path_params["name"], request.path_params["version"]
-        return _answer(lambda: response_of(catalogue.get(name, wanted)))
+        return _answer(lambda: response_of(seen([catalogue.get(name, wanted)], request)[0]))
 
     return [
         Route("/v0.1/servers", servers, methods=["GET"]),
@@ -84,7 +108,11 @@ def _list(entries: list[Entry], cursor: str) -> dict[str, Any]:
 def _answer(make: Callable[[], dict[str, Any]]) -> Response:
     try:
         return JSONResponse(make())
-    except NotFound as e:
-        return JSONResponse({"error": e.detail}, 404)
-    except Refused as e:
-        return JSONResponse({"error": e.detail}, 400)
+    except RegistryError as e:
+        return error(e)
+
+
+def error(e: RegistryError) -> Response:
+    """The answer to what is refused: the sentence under `error` as the API has it, our stable code beside it."""
+    status = 404 if isinstance(e, NotFound) else STATUS_OF.get(e.code, 400 if isinstance(e, Refused) else 500)
+    return JSONResponse({"error": e.detail, "code": e.code}, status)

@@ -25,7 +25,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     async with context.running() as gateway:
         member = find(gateway, options.server)
         listing = await member.survey()
-        link = await member.link()
+        link = await member.connections.link()
         pinned = gateway.pins.in_force(member.alias, link.published)
         if listing.review.clean and not listing.review.removed:
             print(f"{member.alias}: nothing to approve, everything matches its manifest")

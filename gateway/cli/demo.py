@@ -112,7 +112,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 async def _call(gateway: Gateway, context: Context, text: str, steps: Steps) -> Called:
     aggregate, clock = gateway.aggregate, time.perf_counter
     started = clock()
-    await asyncio.gather(*(member.link() for member in aggregate.members.values()), return_exceptions=True)
+    await asyncio.gather(*(member.connections.link() for member in aggregate.members.values()), return_exceptions=True)
     linked = clock()
     await aggregate.merged("tools/list")
     owners = [alias for alias, member in aggregate.members.items() if _offers(member.listing)]
@@ -121,7 +121,7 @@ async def _call(gateway: Gateway, context: Context, text: str, steps: Steps) -> 
     member = aggregate.members[owners[0]]
     chosen = f"The gateway chooses server {_cut(member.alias, 24)}: of {_count(gateway)} tools it offers this one."
     steps.step("choose", chosen, seconds=clock() - linked)
-    link = await member.link()
+    link = await member.connections.link()
     if not isinstance(link.caller, AttestedCaller):
         raise UserError(f"demo: {member.alias} offers no evidence; run it without --config")
     appraised = await link.caller.appraised()
@@ -236,7 +236,7 @@ def _why_nobody(gateway: Gateway) -> str:
     for alias, member in members.items():
         if member.listing and f"tool {TOOL}" in member.listing.review.drifted:
             return f"{TOOL} of {alias} is not what was approved; review it with `etmcp approve {alias}`"
-    states = "; ".join(filter(None, (member.failure for member in members.values())))
+    states = "; ".join(filter(None, (str(member.connections.error or "") for member in members.values())))
     return f"no one server offers {TOOL}; run it without --config. {states}".strip()
 
 

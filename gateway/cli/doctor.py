@@ -5,6 +5,7 @@ import platform
 import sys
 
 from gateway.cli.context import Commands, Context
+from gateway.cli.status import examined, line
 
 
 def add(commands: Commands) -> None:
@@ -21,16 +22,7 @@ async def run(_: argparse.Namespace, context: Context) -> int:
     print(f"data: {home.private}, mode {oct(home.private.stat().st_mode & 0o777)[2:]}")
     async with context.running() as gateway:
         print(f"observer key: {gateway.observer.public_key.hex()}")
-        states = await gateway.aggregate.survey()
-        for alias, state in states.items():
-            member = gateway.aggregate.members[alias]
-            if member.listing is None:
-                print(f"{alias}: {state}")
-                continue
-            link = await member.link()
-            offer = member.listing.offer
-            era = f"{link.session.era} era, {link.session.protocol_version}"
-            print(f"{alias}: {state}; {offer.server} {offer.version}, {era}, {offer.kind}, {len(offer.tools)} tools")
-            if not member.listing.review.clean:
-                print(f"  has unapproved changes; review them with `etmcp approve {alias}`")
-    return 0 if all(state == "ready" for state in states.values()) else 1
+        told = await examined(gateway)
+        for alias, server in told.items():
+            print(line(alias, server))
+    return 0 if all(server["state"] == "ready" for server in told.values()) else 1

@@ -1,13 +1,20 @@
 """`etmcp stdio` and `etmcp serve`: the gateway as an MCP server."""
 
 import argparse
+import asyncio
 import gc
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 from attest.arguments import port
 from gateway.cli.context import Commands, Context
+from gateway.config import load
 from gateway.front.http import serve_http
 from gateway.front.relay import serve
 from gateway.front.stdio import claimed, serve_stdio
+from gateway.reload import follow
+from gateway.runtime import Gateway
 
 
 def add(commands: Commands) -> None:
@@ -18,21 +25,37 @@ def add(commands: Commands) -> None:
     http.add_argument("--host", default="127.0.0.1", help="beyond loopback, ETMCP_TOKEN must be set")
     http.add_argument("--port", type=port, default=8400)
     http.set_defaults(run=over_http)
+    for command in (stdio, http):
+        command.add_argument("--era", choices=("auto", "legacy", "modern"), default="auto", help="serve only one")
 
 
-async def over_stdio(_: argparse.Namespace, context: Context) -> int:
+async def over_stdio(options: argparse.Namespace, context: Context) -> int:
     """Until the client hangs up."""
     gc.freeze()  # the imports are most of the heap: without this each full collection pauses every call
-    async with claimed() as wire, context.running() as gateway:
-        await serve_stdio(serve(gateway.aggregate, context.version), wire)
+    async with claimed() as wire, context.running() as gateway, _following(context, gateway):
+        await serve_stdio(serve(gateway.aggregate, gateway.hub.feed, context.version, options.era), wire)
     return 0
 
 
 async def over_http(options: argparse.Namespace, context: Context) -> int:
     """Until interrupted."""
     gc.freeze()
-    async with context.running() as gateway:
-        server = serve(gateway.aggregate, context.version)
+    async with context.running() as gateway, _following(context, gateway):
+        server = serve(gateway.aggregate, gateway.hub.feed, context.version, options.era)
         token = context.environ.get("ETMCP_TOKEN")
         await serve_http(server, host=options.host, port=options.port, token=token)
     return 0
+
+
+@asynccontextmanager
+async def _following(context: Context, gateway: Gateway) -> AsyncGenerator[None]:
+    """Take up changes of the configuration file meanwhile."""
+    if context.config.source == "built in":
+        yield
+        return
+    task = asyncio.create_task(follow(Path(context.config.source), load, gateway.apply))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

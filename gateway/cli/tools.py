@@ -5,6 +5,7 @@ import json
 
 from gateway.aggregate import SERVERS
 from gateway.cli.context import Commands, Context
+from gateway.client import looking
 from gateway.differences import visible
 
 
@@ -18,7 +19,7 @@ def add(commands: Commands) -> None:
 async def run(options: argparse.Namespace, context: Context) -> int:
     """Exit code 0 where every server answered, else 1."""
     async with context.running() as gateway:
-        listed = await gateway.aggregate.merged("tools/list")
+        listed = await gateway.aggregate.merged("tools/list", looking())
         members = gateway.aggregate.members
         states = listed["_meta"][SERVERS]
         if options.json:

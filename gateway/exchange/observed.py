@@ -50,11 +50,15 @@ class ObservedCaller:
 
     async def call(self, ask: Ask) -> Answer:
         """See `Caller.call`. A receipt that the server offers by itself is a claim: it is not passed on as one."""
-        observer = self._observer
-        received_at = observer.clock()
+        received_at = self._observer.clock()
         reply = await self._session.request(
             ask.method, ask.params, client=ask.client, down=ask.down, deadline=ask.deadline
         )
+        return self.witness(ask, reply, received_at)
+
+    def witness(self, ask: Ask, reply: Json, received_at: int) -> Answer:
+        """Sign a raw reply that came for `ask`, asked at `received_at`. Raises `Withheld`, `UpstreamGarbled`."""
+        observer = self._observer
         try:
             body, preimage, outcome = self._body(reply, ask.method)
             params = wire.covered_params(ask.params)

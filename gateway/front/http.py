@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.sse import SseServerTransport
+from mcp.server.streamable_http import MCP_SESSION_ID_HEADER
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import PARSE_ERROR
 from starlette.applications import Starlette
@@ -38,15 +39,18 @@ class Strict:
         """ASGI."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self._app(scope, receive, send)
+        stray = scope["path"] == "/mcp" and MCP_SESSION_ID_HEADER not in Headers(scope=scope)
         body = bytearray()
         async for chunk in Request(scope, receive).stream():
             body += chunk
             if len(body) > MAX_MESSAGE:
                 return await _refuse(413, f"the message is larger than {MAX_MESSAGE} bytes")(scope, receive, send)
         try:
-            parse(bytes(body))
+            message = parse(bytes(body))
         except CanonicalError as e:
             return await _refuse(400, f"no single meaning [{e.code}]: {e.detail}")(scope, receive, send)
+        if stray and isinstance(message, dict) and "method" in message and "id" not in message:
+            return await Response(status_code=202)(scope, receive, send)  # nobody's notification: taken, and no more
         replayed = False
 
         async def replay() -> Message:
@@ -57,6 +61,21 @@ class Strict:
             return {"type": "http.request", "body": bytes(body), "more_body": False}
 
         return await self._app(scope, replay, send)
+
+
+class Streamless:
+    """Says 405 to whoever asks for a stream, or ends a session, without naming a session: some clients take the SDK's
+    400 for a broken server (Streamable HTTP, "Listening for Messages from the Server")."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        wants = scope["type"] == "http" and scope["method"] in ("GET", "DELETE") and scope["path"] == "/mcp"
+        if wants and MCP_SESSION_ID_HEADER not in Headers(scope=scope):
+            return await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+        return await self._app(scope, receive, send)
 
 
 class Bearer:
@@ -112,7 +131,7 @@ def application(server: Server[Any], *, hosts: list[str], token: str | None) -> 
         Route("/sse", endpoint=Events(server, sse), methods=["GET"]),
         Mount("/messages/", app=sse.handle_post_message),
     ]
-    app: ASGIApp = Strict(Starlette(routes=routes, lifespan=lifespan))
+    app: ASGIApp = Streamless(Strict(Starlette(routes=routes, lifespan=lifespan)))
     return Bearer(app, token) if token else app
 
 

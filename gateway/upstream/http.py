@@ -26,12 +26,18 @@ from gateway.upstream import (
     printable,
     wire,
 )
+from gateway.upstream.credentials import Challenge, Credentials
 from gateway.upstream.questions import Questions
 from gateway.upstream.sse import Event, EventTooLarge, events
 
 SESSION = "mcp-session-id"
 STREAM, PLAIN = "text/event-stream", "application/json"
 FIRST_RETRY, LEAST_RETRY, MOST_RETRY = 1.0, 0.05, 30.0
+RENEWALS = 2
+"""How often one request is sent again with new credentials: for a token that ran out, and for one that grants more."""
+MAX_CHALLENGE = 8192
+OFFER = 2.0
+"""Seconds in which a legacy server should say whether it offers a standalone stream."""
 FAREWELL = 2.0
 """Seconds for the messages that nobody waits for: cancellation, the end of a session."""
 logger = logging.getLogger(__name__)
@@ -57,7 +63,7 @@ class Reading:
 
 
 class HttpTransport:
-    """A `Transport` to one URL. `headers` (credentials, say) go with every request and never into a message."""
+    """A `Transport` to one URL. `headers` go with every request, never into a message; `auth` keeps bearer tokens."""
 
     def __init__(
         self,
@@ -66,13 +72,14 @@ class HttpTransport:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
+        auth: Credentials | None = None,
         owner: Downlink = DEAF,
         max_message: int = MAX_MESSAGE,
     ) -> None:
         self._alias, self._pool, self._url, self._max = alias, pool, url, max_message
         self._static = {"content-type": PLAIN, "accept": f"{PLAIN}, {STREAM}", "accept-encoding": "identity"}
         self._static |= {name.lower(): value for name, value in (headers or {}).items()}
-        self._owner = owner
+        self._auth, self._owner = auth, owner
         self._listening: asyncio.Task[None] | None = None  # the GET stream; replaced at each `initialized`
         self._session: dict[str, str] = {}  # session and version headers of the legacy era; from `initialize` on
         self._numbers = itertools.count(1)
@@ -104,7 +111,10 @@ class HttpTransport:
         await self._farewell(message, headers, seconds=10)
         if starts and self._owner is not DEAF:
             await self._stop_listening()
-            self._listening = asyncio.create_task(self._listen())
+            offered = asyncio.Event()
+            self._listening = asyncio.create_task(self._listen(offered))
+            with anyio.move_on_after(OFFER):  # what a server asks before there is this stream would be lost
+                await offered.wait()
 
     async def aclose(self) -> None:
         """Stop listening and end the legacy session, if there is one. The pool stays open."""
@@ -136,8 +146,24 @@ class HttpTransport:
     async def _open(
         self, verb: str, data: bytes | None, headers: Mapping[str, str]
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Send and yield the response; whatever of it is unread at the end is dropped with its connection."""
+        """Send, with credentials that were just renewed if need be, and yield the response."""
         sent = self._static | self._session | dict(headers)
+        renewals = RENEWALS if self._auth else 0
+        while True:
+            token = self._auth.token() if self._auth else None
+            async with self._send(verb, data, sent if token is None else sent | _bearer(token)) as response:
+                challenge = _challenge(response, sent) if renewals and response.status in (401, 403) else None
+                if self._auth is None or challenge is None or not challenge.answerable:
+                    yield response
+                    return
+            await self._auth.renew(token, challenge)
+            renewals -= 1
+
+    @asynccontextmanager
+    async def _send(
+        self, verb: str, data: bytes | None, sent: Mapping[str, str]
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Send and yield the response; whatever of it is unread at the end is dropped with its connection."""
         try:
             async with self._pool.request(verb, self._url, data=data, headers=sent, allow_redirects=False) as response:
                 try:
@@ -296,14 +322,15 @@ class HttpTransport:
             advice = 'check "url" in the configuration'
             raise UpstreamRefused(self._alias, f"refused the request (HTTP {status})", advice, status)
 
-    async def _listen(self) -> None:
-        """Hold the standalone stream of a legacy session open while the server offers one."""
+    async def _listen(self, offered: asyncio.Event) -> None:
+        """Hold the standalone stream of a legacy session open while there is one; sets `offered` once that is known."""
         last, session = Event(), self._session.get(SESSION)
         pause = FIRST_RETRY
         while self._session.get(SESSION) == session:
             try:
                 resume = {} if last.id is None else {"last-event-id": last.id}
                 async with self._open("GET", None, {"accept": STREAM} | resume) as response:
+                    offered.set()
                     if response.status != 200 or response.content_type != STREAM:
                         return  # 405: it offers none
                     async with aclosing(self._messages(response, last)) as messages, self._questioned() as questions:
@@ -314,6 +341,7 @@ class HttpTransport:
                             elif "method" in message and not questions.withdraw(message):
                                 await self._tell(message)
             except UpstreamError as error:
+                offered.set()
                 logger.info("%s (its notification stream)", error)
             await anyio.sleep(max(pause, LEAST_RETRY if last.retry is None else min(last.retry, MOST_RETRY)))
             pause = min(MOST_RETRY, pause * 2)
@@ -323,6 +351,15 @@ class HttpTransport:
             await self._owner.tell(message)
         except Exception:  # a fault of the owner must not cost it the notifications that follow
             logger.exception("%s: the owner failed on %s", self._alias, message["method"])
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def _challenge(response: aiohttp.ClientResponse, sent: Mapping[str, str]) -> Challenge:
+    authenticate = ", ".join(response.headers.getall("www-authenticate", []))
+    return Challenge(response.status, authenticate[:MAX_CHALLENGE], sent.get(MCP_PROTOCOL_VERSION_HEADER, ""))
 
 
 def _host(location: str) -> str:

@@ -56,6 +56,40 @@ class ClientFace:
 
 
 @dataclass(frozen=True)
+class Freshness:
+    """How long a list may be kept, in milliseconds, and whether for all clients (2026-07-28, SEP-2549)."""
+
+    ttl_ms: int
+    public: bool
+
+    @classmethod
+    def of(cls, result: Json) -> "Freshness":
+        """What a result says; not at all, where it says nothing that can be used."""
+        ttl = result.get("ttlMs")
+        return cls(max(ttl, 0) if type(ttl) is int else 0, result.get("cacheScope") == "public")
+
+    def least(self, other: "Freshness") -> "Freshness":
+        """What holds for both."""
+        return Freshness(min(self.ttl_ms, other.ttl_ms), self.public and other.public)
+
+    def to_json(self) -> Json:
+        """The members of a result."""
+        return {"ttlMs": self.ttl_ms, "cacheScope": "public" if self.public else "private"}
+
+
+LONGEST = Freshness(300_000, True)
+STALE = Freshness(0, False)
+
+
+@dataclass(frozen=True)
+class Items:
+    """A whole list, raw."""
+
+    items: list[Any]
+    freshness: Freshness
+
+
+@dataclass(frozen=True)
 class Peer:
     """What a server said of itself when it was asked, raw."""
 
@@ -147,12 +181,13 @@ class Session:
 
     async def list_all(
         self, method: str, key: str, *, deadline: float, fetch: Callable[[Json], Awaitable[Json]] | None = None
-    ) -> list[Any]:
-        """Return the raw items of every page of a list. Raises `UpstreamError` (`UpstreamRefused`: an error answer).
+    ) -> "Items":
+        """Return the raw items of every page of a list, and how long they hold. Raises `UpstreamError`.
 
-        `fetch` gets the raw answer for the params of one page, in place of `request`.
+        An error answer is `UpstreamRefused`. `fetch` gets the raw answer for the params of one page, in place of
+        `request`.
         """
-        items: list[Any] = []
+        items, freshness = list[Any](), LONGEST
         seen: set[str] = set()
         params: Json = {}
         for _ in range(MAX_PAGES):
@@ -165,9 +200,10 @@ class Session:
             if not isinstance(page, list):
                 raise UpstreamGarbled(self.alias, f"answered {method} without a list of {key}", "fix the server")
             items += cast(list[Any], page)
+            freshness = freshness.least(Freshness.of(result))
             cursor = result.get("nextCursor")
             if not cursor:
-                return items
+                return Items(items, freshness)
             if not isinstance(cursor, str) or cursor in seen:
                 raise UpstreamGarbled(self.alias, f"its pages of {method} go round in a circle", "fix the server")
             seen.add(cursor)
@@ -199,20 +235,22 @@ class Session:
         method = "server/discover"
         try:
             answer = await self._send(asked, method, {}, self._self, deadline, DEAF, _NO_HEADERS, None)
+            if again := _common(_object(_object(answer, "error"), "data").get("supported")):
+                asked = Peer("modern", again)
+                answer = await self._send(asked, method, {}, self._self, deadline, DEAF, _NO_HEADERS, None)
             result = self._result(answer, method)
         except UpstreamError:
             if must:
                 raise
             return None  # whatever it was: initialize will succeed, or raise what the operator must know
-        offered: Any = result.get("supportedVersions")
-        common = [v for v in MODERN_PROTOCOL_VERSIONS if isinstance(offered, list) and v in offered]
-        if not common:
+        common = _common(result.get("supportedVersions"))
+        if common is None:
             if must:
                 what, advice = "speaks no modern protocol version", 'set its "era" to "legacy"'
                 raise UpstreamRefused(self.alias, what, advice, UNSUPPORTED_PROTOCOL_VERSION)
             return None
         info = _object(_object(result, "_meta"), SERVER_INFO_META_KEY) or _object(result, "serverInfo")
-        return Peer("modern", common[-1], info, _object(result, "capabilities"), _text(result, "instructions"))
+        return Peer("modern", common, info, _object(result, "capabilities"), _text(result, "instructions"))
 
     async def _initialize(self, deadline: float) -> Peer:
         face = self._face
@@ -287,6 +325,12 @@ def _headers(peer: Peer, method: str, params: Json) -> dict[str, str]:
         if isinstance(name, str):
             headers[MCP_NAME_HEADER] = encode_header_value(name)
     return headers
+
+
+def _common(offered: Any) -> str | None:
+    """Return the newest modern version that a server names too, None if there is none."""
+    common = [version for version in MODERN_PROTOCOL_VERSIONS if isinstance(offered, list) and version in offered]
+    return common[-1] if common else None
 
 
 def _object(container: Json, key: str) -> Json:

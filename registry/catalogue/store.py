@@ -7,24 +7,27 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from registry.catalogue.entry import identify
 from registry.catalogue.versions import rank
 from registry.errors import NotFound, Refused, RegistryError
 
 Status = Literal["active", "deprecated", "deleted"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 MAX_VERSIONS = 10_000
 MAX_LIMIT = 100
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS versions (id INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL,
     server TEXT NOT NULL, status TEXT NOT NULL, published INTEGER NOT NULL, updated INTEGER NOT NULL,
-    latest INTEGER NOT NULL, manifest TEXT, publisher TEXT, leaf INTEGER, UNIQUE (name, version));
+    latest INTEGER NOT NULL, manifest TEXT, publisher TEXT, leaf INTEGER, message TEXT, changed INTEGER,
+    status_leaf INTEGER, UNIQUE (name, version));
 CREATE INDEX IF NOT EXISTS versions_latest ON versions (name) WHERE latest;
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5 (name, title, description, tokenize = 'porter unicode61');
 CREATE TABLE IF NOT EXISTS challenges (nonce TEXT PRIMARY KEY, name TEXT NOT NULL, expires INTEGER NOT NULL,
     used INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS imports (source TEXT PRIMARY KEY, cursor TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -38,8 +41,19 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The last change of a status: what was said of it, when (milliseconds since 1970), and its leaf in the log."""
+
+    message: str | None
+    at: int
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One version as kept; times in milliseconds since 1970. `signed` is None for what was only imported."""
+    """One version as kept; times in milliseconds since 1970. `signed` is None for what was only imported, `changed`
+    for what has the status that it came with.
+    """
 
     name: str
     version: str
@@ -49,10 +63,11 @@ class Entry:
     updated: int
     latest: bool
     signed: Signed | None
+    changed: Changed | None
 
 
 class Catalogue:
-    """Used from one thread. Versions never change once they are in; only their status does."""
+    """Used from one thread. Signed versions never change once they are in; only their status does."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -67,9 +82,14 @@ class Catalogue:
     def add(
         self, server: Mapping[str, Any], status: Status, published: int, updated: int, signed: Signed | None
     ) -> None:
-        """Keep one version. Raises `Refused`: as `identify`, `version-exists`, `too-many-versions`."""
+        """Keep one version. What a publisher signed takes the place of a copy that was only imported.
+
+        Raises `Refused`: as `identify`, `version-exists`, `too-many-versions`.
+        """
         name, version = identify(server)
         with self.transaction():
+            if signed:
+                published = self._drop_copy(name, version, published)
             others = self._rows("SELECT version, published, latest, id FROM versions WHERE name = ?", name)
             if any(row["version"] == version for row in others):
                 raise Refused(
@@ -87,7 +107,7 @@ class Catalogue:
             text = json.dumps(dict(server), ensure_ascii=False)
             extra = (signed.manifest, signed.publisher, signed.leaf) if signed else (None, None, None)
             added = self._connection.execute(
-                "INSERT INTO versions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO versions VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
                 (name, version, text, status, published, updated, latest, *extra),
             )
             if latest:
@@ -96,6 +116,15 @@ class Catalogue:
                     "INSERT INTO search (rowid, name, title, description) VALUES (?, ?, ?, ?)",
                     (added.lastrowid, *words),
                 )
+
+    def set_status(self, name: str, version: str, status: Status, changed: Changed) -> None:
+        """Give a version that is there another status."""
+        with self.transaction():
+            self._connection.execute(
+                "UPDATE versions SET status = ?, updated = ?, message = ?, changed = ?, status_leaf = ?"
+                " WHERE name = ? AND version = ?",
+                (status, changed.at, changed.message, changed.at, changed.leaf, name, version),
+            )
 
     def get(self, name: str, version: str = "latest") -> Entry:
         """One version. Raises `NotFound`: `no-server`, `no-version`."""
@@ -167,6 +196,18 @@ class Catalogue:
                 raise Refused("expired-challenge", "the challenge has expired; ask for another")
             self._connection.execute("UPDATE challenges SET used = 1 WHERE nonce = ?", (nonce,))
 
+    def cursor(self, source: str) -> str:
+        """Where an import that was cut short goes on; empty where none was."""
+        rows = self._rows("SELECT cursor FROM imports WHERE source = ?", source)
+        return str(rows[0]["cursor"]) if rows else ""
+
+    def keep_cursor(self, source: str, cursor: str) -> None:
+        """Remember that; an empty cursor forgets it."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM imports WHERE source = ?", (source,))
+            if cursor:
+                self._connection.execute("INSERT INTO imports VALUES (?, ?)", (source, cursor))
+
     @contextmanager
     def transaction(self) -> Generator[None]:
         """All or nothing; one inside another belongs to the outer one. Raises `RegistryError("storage")`."""
@@ -189,13 +230,23 @@ class Catalogue:
         """Let go of the file."""
         self._connection.close()
 
+    def _drop_copy(self, name: str, version: str, published: int) -> int:
+        """Returns when the copy was published, or else `published`, so that the order of versions stays."""
+        unsigned = "SELECT id, published FROM versions WHERE name = ? AND version = ? AND manifest IS NULL"
+        for row in self._rows(unsigned, name, version):
+            self._connection.execute("DELETE FROM search WHERE rowid = ?", (row["id"],))
+            self._connection.execute("DELETE FROM versions WHERE id = ?", (row["id"],))
+            published = row["published"]
+        return published
+
     def _rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
         return self._connection.execute(sql, parameters).fetchall()
 
 
 def _entry(row: sqlite3.Row) -> Entry:
     signed = Signed(row["manifest"], row["publisher"], row["leaf"]) if row["manifest"] else None
+    changed = Changed(row["message"], row["changed"], row["status_leaf"]) if row["changed"] is not None else None
     return Entry(
         row["name"], row["version"], json.loads(row["server"]), row["status"], row["published"], row["updated"],
-        bool(row["latest"]), signed
+        bool(row["latest"]), signed, changed
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,19 +98,40 @@ class Log:
         """The last checkpoint and its signed note."""
         return self._reader.state()[:2]
 
+    async def append_once(self, leaves: Sequence[Leaf]) -> list[int]:
+        """The number of each leaf, once a durable signed checkpoint covers all: where a leaf is in the log already, or
+        twice in here, that of the first. Raises `LogFailure`.
+
+        Two who log the same leaf at the same time may put it in twice, but are told the same number.
+        """
+        distinct = {leaf.encode(): leaf for leaf in leaves}
+        await asyncio.gather(*(self.append(leaf) for data, leaf in distinct.items() if self._reader.find(data) is None))
+        numbers = [self._reader.find(leaf.encode()) for leaf in leaves]
+        found = [number for number in numbers if number is not None]
+        if len(found) != len(leaves):
+            raise LogFailure("corrupt", "an entry that was appended is not there")
+        return found
+
     def prove_inclusion(self, index: int) -> Proof:
         """That entry `index` is under the last checkpoint. Raises `NotFound("no-entry")`."""
+        return self.prove_inclusions([index])[0]
+
+    def prove_inclusions(self, indexes: Sequence[int]) -> list[Proof]:
+        """That these entries are under the last checkpoint, the same one for all. Raises `NotFound("no-entry")`."""
         head, note = self.checkpoint()
-        if not 0 <= index < head.size:
-            raise NotFound("no-entry", f"the log has {head.size} entries")
-        return Proof(tuple(Tree(self._reader.tile, head.size).inclusion(index)), head, note)
+        tree = Tree(self._reader.tile, head.size)
+        return [_inclusion(tree, index, head, note) for index in indexes]
 
     def prove_consistency(self, size: int) -> Proof:
         """That the log of this size is a prefix of the last checkpoint. Raises `NotFound("no-entry")`."""
         head, note = self.checkpoint()
-        if not 0 <= size <= head.size:
-            raise NotFound("no-entry", f"the log has {head.size} entries")
-        return Proof(tuple(Tree(self._reader.tile, head.size).consistency(size)), head, note)
+        return _consistency(Tree(self._reader.tile, head.size), size, head, note)
+
+    def prove_growth(self, index: int, size: int) -> tuple[Proof, Proof]:
+        """Both of these under one checkpoint. Raises `NotFound("no-entry")`."""
+        head, note = self.checkpoint()
+        tree = Tree(self._reader.tile, head.size)
+        return _inclusion(tree, index, head, note), _consistency(tree, size, head, note)
 
     def entry(self, index: int) -> bytes:
         """One entry. Raises `NotFound("no-entry")`."""
@@ -153,3 +174,15 @@ class Log:
                 for index, pending in enumerate(batch, number):
                     pending.done(index)
         store.close()
+
+
+def _inclusion(tree: Tree, index: int, head: Checkpoint, note: bytes) -> Proof:
+    if not 0 <= index < head.size:
+        raise NotFound("no-entry", f"the log has {head.size} entries")
+    return Proof(tuple(tree.inclusion(index)), head, note)
+
+
+def _consistency(tree: Tree, size: int, head: Checkpoint, note: bytes) -> Proof:
+    if not 0 <= size <= head.size:
+        raise NotFound("no-entry", f"the log has {head.size} entries")
+    return Proof(tuple(tree.consistency(size)), head, note)

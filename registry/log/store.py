@@ -11,6 +11,7 @@ from registry.errors import LogFailure
 
 SCHEMA = """
 CREATE TABLE entries (number INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE INDEX entries_data ON entries (data);
 CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (level, number));
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), origin TEXT NOT NULL, verifier TEXT NOT NULL,
     size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL);
@@ -75,6 +76,11 @@ class LogStore:
                 "SELECT data FROM entries WHERE number >= ? AND number < ? ORDER BY number", (low, high)
             ).fetchall()
         return [row[0] for row in rows]
+
+    def find(self, entry: bytes) -> int | None:
+        """The number of the first such entry under the head."""
+        row = self._one("SELECT MIN(number) FROM entries WHERE data = ? AND number < (SELECT size FROM head)", entry)
+        return row[0] if row else None
 
     def stage(
         self, head: Checkpoint, entries: list[bytes], tiles: Mapping[tuple[int, int], bytes], tree: Checkpoint

@@ -19,6 +19,8 @@ class Tree:
     def __init__(self, read: Read, size: int) -> None:
         self._read, self.size = read, size
         self._tiles: dict[tuple[int, int], bytes] = {}
+        # Hashes of ranges, since the proofs of a batch share most of theirs.
+        self._ranges: dict[tuple[int, int], bytes] = {}
 
     def root(self) -> bytes:
         """The Merkle tree hash."""
@@ -54,11 +56,16 @@ class Tree:
 
     def _range(self, low: int, high: int) -> bytes:
         """The hash of leaves [low, high); `low` is a multiple of a power of two no less than their number."""
+        if (known := self._ranges.get((low, high))) is not None:
+            return known
         count = high - low
         if count & (count - 1) == 0:
-            return self._node(count.bit_length() - 1, low >> (count.bit_length() - 1))
-        middle = low + _split(count)
-        return node_hash(self._range(low, middle), self._range(middle, high))
+            value = self._node(count.bit_length() - 1, low >> (count.bit_length() - 1))
+        else:
+            middle = low + _split(count)
+            value = node_hash(self._range(low, middle), self._range(middle, high))
+        self._ranges[low, high] = value
+        return value
 
     def _node(self, height: int, index: int) -> bytes:
         level, rest = divmod(height, 8)

@@ -12,6 +12,10 @@ from attest.manifest import MODEL_MEMBERS
 from attest.schemes.software import MEDIA_TYPE
 from attest.verdict import STEPS
 from gateway.errors import REASONS
+from gateway.resolve import ADVICE
+from registry.api import STATUS_OF
+from registry.catalogue.challenge import PUBLISH, STATUS
+from registry.write import AUTHORIZATION
 from tests.attest.made import MANIFEST, STATEMENT, bundle, receipt
 from tests.attest.test_call import HEADER, plain, sealed
 from tests.attest.test_vectors import CODES, VECTORS
@@ -39,6 +43,7 @@ def members(data: bytes) -> set[str]:
         (9, set(parse(bundle().encode())) | set(STEPS) | {FORMAT}),
         (9, {path.stem.split("-")[1] for path in (VECTORS / "bundles").glob("bad-*")}),
         (10, members(MANIFEST.encode()) | set(MODEL_MEMBERS)),
+        (11, set(STATUS_OF) | set(ADVICE) | {AUTHORIZATION, PUBLISH.decode(), STATUS.decode()}),
     ],
 )
 def test_the_section_names_everything_of_its_kind(section: int, names: set[str]) -> None:

@@ -6,34 +6,31 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import anyio
 
-from gateway.aggregate import Aggregate, Client
+from gateway.aggregate import Aggregate
 from gateway.config import load
 from gateway.front.http import serve_http
 from gateway.front.relay import serve
 from gateway.home import Home
-from gateway.member import Member
+from gateway.rounds import Request, Rounds
 from gateway.runtime import running
 from gateway.upstream import Json
 
 
-class Plain(Aggregate):
-    """Routes and carries; says nothing of what it carried."""
+class Plain(Rounds):
+    """Carries, and says nothing of what it carried."""
 
-    async def _exchange(
-        self,
-        member: Member,
-        method: str,
-        params: Json,
-        definition: str | None,  # noqa: ARG002
-        client: Client,
-    ) -> dict[str, Any]:
-        link = await member.link()
+    def __init__(self) -> None:  # has no records and no states
+        pass
+
+    async def answer(self, request: Request) -> Json:
+        """One exchange, without a receipt."""
+        member, client = request.member, request.client
+        link = await member.connections.link()
         deadline = anyio.current_time() + member.server.etmcp.timeout
-        return await link.session.request(method, params, client=client.face, deadline=deadline)
+        return await link.session.request(request.method, request.params, client=client.face, deadline=deadline)
 
 
 async def main(config: Path, home: Path, port: int) -> None:
@@ -41,8 +38,8 @@ async def main(config: Path, home: Path, port: int) -> None:
     gc.freeze()
     settings = {"clock": lambda: time.time_ns() // 1_000_000, "environ": dict(os.environ), "version": "0"}
     async with running(load(config), Home(home), **settings) as gateway:  # pyright: ignore[reportArgumentType]
-        aggregate = Plain(gateway.aggregate.members, gateway.hub)
-        await serve_http(serve(aggregate, "0"), host="127.0.0.1", port=port, token=None)
+        aggregate = Aggregate(gateway.aggregate.members, gateway.hub, Plain())
+        await serve_http(serve(aggregate, gateway.hub.feed, "0"), host="127.0.0.1", port=port, token=None)
 
 
 if __name__ == "__main__":

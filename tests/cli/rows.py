@@ -42,6 +42,10 @@ def settings(**etmcp: Any) -> Callable[[Place], object]:
     return lambda place: place.configure(lean=place.lean.entry(**etmcp))
 
 
+def remote(**oauth: Any) -> Callable[[Place], object]:
+    return server(url="http://127.0.0.1:9/mcp", etmcp={"oauth": oauth})
+
+
 def directory(name: str) -> Callable[[Place], object]:
     return lambda place: (place.folder / name).mkdir(parents=True)
 
@@ -126,6 +130,25 @@ CONFIGURATION = {
     "an attester that is not hexadecimal": Row(
         "tools", ("lean.etmcp.attesters.0: ", "README"), settings(attesters=["A"])
     ),
+    "a login for a program": Row("tools", ("mcpServers.lean: ", '"oauth" needs "url"', "README"), settings(oauth={})),
+    "a login beside an Authorization": Row(
+        "tools",
+        ("mcpServers.lean: ", "no Authorization", "README"),
+        server(url="http://127.0.0.1:9/mcp", headers={"authorization": "Bearer a"}, etmcp={"oauth": {}}),
+    ),
+    "a setting of the login that does not exist": Row(
+        "tools", ("lean.etmcp.oauth.clientSecret: ", "README"), remote(clientId="a", clientSecret="b")
+    ),
+    "a secret without its issuer": Row(
+        "tools", ("lean.etmcp.oauth: ", '"issuer" that the secret is for'), remote(clientId="a", clientSecretEnv="S")
+    ),
+    "a machine without a secret": Row("tools", ("lean.etmcp.oauth: ", "needs"), remote(grant="client_credentials")),
+    "a scope that is two": Row("tools", ("lean.etmcp.oauth.scopes.0: ", "README"), remote(scopes=["a b"])),
+    "a secret that is not set": Row(
+        "login lean",
+        ("lean: the variable NO_SUCH is not set", "put the client secret there"),
+        remote(clientId="a", clientSecretEnv="NO_SUCH", issuer="https://issuer.example"),
+    ),
     "a manifest that is missing": Row(
         "approve lean", ("none.json: No such file", '"manifest" of lean'), settings(manifest="none.json", publisher=KEY)
     ),
@@ -206,6 +229,11 @@ COMMANDS = {
     ),
     "a server that is unknown, to approve": Row("approve nobody", ("nobody: ", "there are: lean")),
     "a server that is unknown, to sign": Row("manifest nobody --key k m.json", ("nobody: ", "there are: lean")),
+    "a server that is unknown, to log in to": Row("login nobody", ("nobody: ", "there are: lean")),
+    "a server that takes no login": Row("login lean", ("lean: takes no login", "name another server")),
+    "a busy port to wait for the browser": Row(
+        "login lean --port {port}", ("127.0.0.1:{port}: ", "already in use", "choose another"), remote()
+    ),
     "an approval without a terminal": Row("approve lean", ("lean: ", "no terminal", "--yes"), changed),
     "a manifest that cannot be written": Row(
         "manifest lean --key k none/m.json", ("none/m.json: No such file", "can be written")

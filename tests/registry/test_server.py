@@ -24,8 +24,9 @@ from attest.dsse import Envelope
 from attest.manifest import Manifest, Pin
 from attest.note import NoteKey
 from attest.tlog import leaf_hash, open_checkpoint, verify_inclusion
+from registry.catalogue.challenge import Challenge, signing_input
 from registry.catalogue.entry import SCHEMA
-from registry.catalogue.publish import Challenge, signing_input
+from registry.catalogue.importer import OFFICIAL
 from registry.server import resource_uri
 
 Json = dict[str, Any]
@@ -35,6 +36,7 @@ NAME = "com.example/weather"
 ENTRY: Json = {"$schema": SCHEMA, "name": NAME, "description": "Weather of the day", "version": "1.0.0"}
 MANIFEST = Manifest(NAME, "1.0.0", "observer-attested", {"t": Pin.of({"name": "t"})}, {}, None, frozenset()).sign(KEY)
 SECONDS = 20
+TOOLS = ["registry_search", "registry_get", "registry_verify", "registry_publish", "registry_status", "registry_log"]
 
 
 def command(home: Path, *rest: str) -> list[str]:
@@ -56,6 +58,7 @@ def home(tmp_path: Path) -> Path:
     report = json.loads(run.stdout)
     assert (report["records"], report["imported"]) == (5, 2)
     assert report["reasons"] == {"no-namespace": 1, "not-json": 1, "version-exists": 1}
+    assert report["pages"] == []
     assert [refused["record"] for refused in report["refused"]] == [3, 4, 5]
     assert "5 records: 2 imported, 3 not" in run.stderr
     return tmp_path
@@ -114,16 +117,28 @@ async def refused(client: Client, tool: str, **arguments: Any) -> str:
     return str(getattr(result.content[0], "text", ""))
 
 
+async def rename(client: Client, status: str, message: str) -> None:
+    """Change the status of what is published, in its two steps."""
+    what: Json = {"name": NAME, "status": status, "version": "1.0.0", "message": message}
+    first = await call(client, "registry_status", **what)
+    what |= {"nonce": first["challenge"]["nonce"]}
+    what |= {"signature": base64.b64encode(KEY.sign(base64.b64decode(first["sign"]))).decode()}
+    changed = await call(client, "registry_status", **what)
+    assert changed["updatedCount"] == 1
+    assert (await call(client, "registry_get", name=NAME))["_meta"][OFFICIAL]["status"] == status
+    assert (await refused(client, "registry_status", **what)).startswith("no-change")
+
+
 async def use(client: Client) -> None:
     """Everything a client can do; publishes where nobody has yet."""
     listed = (await client.list_tools()).tools
-    assert [t.name for t in listed] == ["registry_search", "registry_get", "registry_publish", "registry_verify"]
+    assert [t.name for t in listed] == TOOLS
     for tool in listed:
         text = json.dumps(tool.input_schema)
         assert tool.title
         assert tool.annotations
         assert not any(word in text for word in ("$ref", "anyOf", '"type": ['))
-        assert tool.annotations.read_only_hint == (tool.name != "registry_publish")
+        assert tool.annotations.read_only_hint == (tool.name in TOOLS[:3])
     assert [s["server"]["version"] for s in (await call(client, "registry_search", query="clock"))["servers"]] == [
         "2.0.0"
     ]
@@ -138,6 +153,11 @@ async def use(client: Client) -> None:
     again = await client.call_tool("registry_publish", what)
     if not again.is_error:
         assert (await refused(client, "registry_publish", **what)).startswith("replayed-challenge")
+    await rename(client, "deprecated", "use another")
+    await rename(client, "active", "")
+    logged = [(await call(client, "registry_log", receipts=["ab" * 32]))["entries"][0] for _ in range(2)]
+    assert logged[0]["index"] == logged[1]["index"]
+    assert (await refused(client, "registry_log", receipts=["ab"])).startswith("malformed-leaf")
     told = await call(client, "registry_verify", name=NAME)
     assert told["verified"] is True
     assert all(told["checks"].values())
@@ -190,8 +210,9 @@ async def test_over_http_and_sse_and_the_official_api(home: Path) -> None:
         for path, code in (("/no.such%2Fserver/versions", 404), ("/org.demo%2Fold/versions/9", 404), ("?limit=0", 400),
                            ("?limit=x", 400), ("?updated_since=x", 400)):  # fmt: skip
             status, answer = get(f"{url}/v0.1/servers{path}")
-            assert (status, list(answer)) == (code, ["error"])
-        assert fetch(f"{url}/checkpoint")[1].startswith(b"localhost/etmcp\n1\n")
+            assert (status, list(answer)) == (code, ["error", "code"])
+        size = int(fetch(f"{url}/checkpoint")[1].split(b"\n")[1])
+        assert size == 1 + 3 * 2 + 1  # a manifest, two changes of status by each client, a receipt
     with served(home) as url:
         assert get(f"{url}/v0.1/servers/{NAME.replace('/', '%2F')}/versions/1.0.0")[0] == 200
 
@@ -205,3 +226,21 @@ def test_a_key_without_its_log_is_refused_with_a_sentence(tmp_path: Path) -> Non
     assert run.returncode == 2
     assert "no-log" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.anyio
+async def test_without_a_key_file_the_domain_itself_is_asked(tmp_path: Path) -> None:
+    program, *arguments = command(tmp_path, "stdio")
+    name = "invalid.nobody/weather"  # RFC 2606: there is no such domain, here or anywhere
+    what = {"server": {**ENTRY, "name": name}, "manifest": MANIFEST.to_json()}
+    async with Client(stdio_client(StdioServerParameters(command=program, args=arguments, cwd=ROOT))) as client:
+        said = await refused(client, "registry_publish", **what)
+    assert said.startswith(("unknown-namespace: ", "lookup-failed: "))  # the latter where this machine is offline
+
+
+def test_a_key_file_that_is_none_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text('{"example.com": "v=MCPv1"}')
+    arguments = command(tmp_path, "stdio", "--keys", str(tmp_path / "keys.json"))
+    run = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "malformed-key-file" in run.stderr

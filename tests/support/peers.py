@@ -20,6 +20,7 @@ BOTH_ERAS: tuple[Peer, ...] = ("time", "git")  # the Node ones refuse 2026-07-28
 ROOT = Path(__file__).parents[2]
 _MODULES = ROOT / ".peers" / "node" / "node_modules" / "@modelcontextprotocol"
 _SCRIPTS: Mapping[str, Path] = {
+    "conformance": _MODULES / "conformance" / "dist" / "index.js",
     "inspector": _MODULES / "inspector" / "clients" / "launcher" / "build" / "index.js",
     "everything": _MODULES / "server-everything" / "dist" / "index.js",
     "filesystem": _MODULES / "server-filesystem" / "dist" / "index.js",
@@ -41,6 +42,11 @@ def run_inspector(*arguments: str, timeout: float = 60) -> subprocess.CompletedP
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
     )
+
+
+def conformance(*arguments: str) -> list[str]:
+    """The command that runs the official conformance suite with these arguments."""
+    return [*_node("conformance"), *arguments]
 
 
 def peer_command(name: Peer, *arguments: str) -> list[str]:

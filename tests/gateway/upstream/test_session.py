@@ -125,7 +125,7 @@ async def test_a_legacy_request_wears_none() -> None:
 
 async def test_lists_are_followed_to_their_end_and_not_round_in_circles() -> None:
     async with connected("modern") as peer:
-        names = [tool["name"] for tool in await peer.list_all("tools/list", "tools", deadline=math.inf)]
+        names = [tool["name"] for tool in (await peer.list_all("tools/list", "tools", deadline=math.inf)).items]
         assert names == ["t0", "t1", "t2"]
         with pytest.raises(UpstreamGarbled, match="without a list of prompts"):
             await peer.list_all("prompts/list", "prompts", deadline=math.inf)

@@ -126,8 +126,11 @@ async def test_notifications_of_no_request_go_to_the_listener_even_after_it_fail
 async def test_of_the_requests_of_a_server_only_ping_is_served() -> None:
     async with peer() as transport:
         await ask(transport, "ask")
-        seen: list[Json] = (await ask(transport, "seen"))["result"]
-        ping, sampling = (message for message in seen if "method" not in message)
+        answers: list[Json] = []
+        while len(answers) < 2:  # each leaves by itself
+            seen: list[Json] = (await ask(transport, "seen"))["result"]
+            answers = [message for message in seen if "method" not in message]
+        ping, sampling = answers
         assert ping == {"jsonrpc": "2.0", "id": "a", "result": {}}
         assert (sampling["id"], sampling["error"]["code"]) == ("b", -32601)
 

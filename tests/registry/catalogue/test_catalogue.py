@@ -2,61 +2,35 @@
 
 import base64
 import json
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attest.manifest import Manifest, Pin
+from attest.canonical import canonical
+from attest.encoding import sha256_hex
 from attest.tlog import leaf_hash, verify_inclusion
-from registry.catalogue.entry import SCHEMA, problems
-from registry.catalogue.importer import import_lines, read
-from registry.catalogue.publish import LIFETIME, Challenge, Publisher, domains, parse_record, signing_input
+from registry.catalogue.challenge import LIFETIME, Credential, StatusChange, status_input
+from registry.catalogue.entry import problems
+from registry.catalogue.importer import MAX_RECORD, Importer, Lines, import_chunks, read
+from registry.catalogue.publish import Challenged, status_document
 from registry.catalogue.store import Catalogue
 from registry.catalogue.versions import is_range, rank
-from registry.errors import NotFound, Refused, RegistryError
+from registry.errors import NotFound, Refused
 from registry.log.leaf import Leaf
-from registry.log.log import Log
-
-Json = dict[str, Any]
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-NAME = "com.example/weather"
-
-
-def entry(**changed: Any) -> Json:
-    return {"$schema": SCHEMA, "name": NAME, "description": "Weather of the day", "version": "1.0.0", **changed}
-
-
-def record(key: Ed25519PrivateKey) -> str:
-    return f"v=MCPv1; k=ed25519; p={base64.b64encode(key.public_key().public_bytes_raw()).decode()}"
-
-
-@dataclass
-class Scene:
-    """A registry at a time that tests set, and the domains it knows."""
-
-    catalogue: Catalogue
-    log: Log
-    now: int = 1_000_000
-    records: dict[str, list[str]] = field(default_factory=lambda: {"example.com": [record(KEY)]})
-
-    def publisher(self, audience: str = "registry.example") -> Publisher:
-        return Publisher(self.catalogue, self.log, lambda d: self.records.get(d, []), audience, lambda: self.now)
+from tests.registry.scene import KEY, NAME, OTHER, Json, Scene, entry, manifest, p384, raw, record, sign
 
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncGenerator[Scene]:
-    Log.create(tmp_path / "log.db", "registry.example", KEY)
-    scene = Scene(Catalogue(tmp_path / "catalogue.db"), Log(tmp_path / "log.db", KEY))
+    scene = Scene.at(tmp_path)
     yield scene
-    scene.catalogue.close()
-    scene.log.close()
+    scene.close()
 
 
 @pytest.mark.parametrize(
@@ -153,6 +127,16 @@ def test_only_refusals_come_out_of_the_importer(value: Any) -> None:
             assert e.code  # noqa: PT017
 
 
+REASONS = {
+    "docker_servers": {"foreign-catalogue"},
+    "livemcpbench_tasks": {"not-an-entry"},
+    "official_registry_2025-12-18": set[str](),
+    "official_registry_index_2026-06-12": {"version-exists"},  # those that the file before has too
+    "official_seed_2025-05-16_legacy": {"no-namespace"},
+    "toolsdk_packages": {"foreign-catalogue"},
+}
+
+
 def test_every_real_record_is_imported_or_reported_with_its_reason(shared: Path, tmp_path: Path) -> None:
     files = sorted((shared / "data" / "registry" / "dev").glob("*.jsonl"))
     assert files
@@ -163,11 +147,13 @@ def test_every_real_record_is_imported_or_reported_with_its_reason(shared: Path,
         calls += 1
 
     for path in files:
-        lines = path.read_bytes().splitlines()
-        report = import_lines(catalogue, lines, 0, progress)
+        importer, data = Importer(catalogue, 0, progress), path.read_bytes()
+        import_chunks(importer, (data[start : start + 70_000] for start in range(0, len(data), 70_000)))
+        report = importer.report
         print(path.name, report.records, report.imported, report.invalid, dict(report.reasons()))
-        assert report.records == len(lines) == report.imported + len(report.refused)
+        assert report.records == len(data.splitlines()) == report.imported + len(report.refused)
         assert all(code and detail for _, code, detail in report.refused)
+        assert set(report.reasons()) == REASONS[path.stem]
         if path.name.startswith("official_registry_2025"):
             assert report.imported == report.records
             assert report.invalid
@@ -176,31 +162,36 @@ def test_every_real_record_is_imported_or_reported_with_its_reason(shared: Path,
     catalogue.close()
 
 
-def manifest(name: str = NAME, version: str = "1.0.0", key: Ed25519PrivateKey = KEY) -> Json:
-    tools = {"today": Pin.of({"name": "today"})}
-    return Manifest(name, version, "observer-attested", tools, {}, None, frozenset()).sign(key).to_json()
+@given(st.binary(max_size=200), st.lists(st.integers(1, 40)))
+def test_however_a_document_is_cut_its_lines_are_the_same(data: bytes, sizes: list[int]) -> None:
+    lines, found, rest = Lines(), list[bytes](), data
+    for size in sizes:
+        found += lines.feed(rest[:size])
+        rest = rest[size:]
+    found += lines.feed(rest) + lines.end()
+    assert found == (data.removesuffix(b"\n").split(b"\n") if data else [])
 
 
-def sign(challenge: Challenge, server: Json, envelope: Json, key: Ed25519PrivateKey = KEY) -> bytes:
-    from attest.dsse import Envelope  # noqa: PLC0415
-
-    return key.sign(signing_input(challenge, server, Envelope.from_json(envelope)))
+def test_a_line_without_end_takes_no_memory_and_is_one_refused_record(tmp_path: Path) -> None:
+    catalogue = Catalogue(tmp_path / "c.db")
+    importer = Importer(catalogue, 0, lambda _: None)
+    after = json.dumps(entry()).encode()
+    import_chunks(importer, [*[b"x" * MAX_RECORD] * 20, b"\n" + after])
+    assert importer.report.reasons() == {"oversized": 1}
+    assert importer.report.imported == 1
+    catalogue.close()
 
 
 @pytest.mark.anyio
 async def test_what_is_published_is_in_the_log_and_found(scene: Scene) -> None:
-    publisher, server, envelope = scene.publisher(), entry(), manifest()
-    challenge = publisher.challenge(NAME)
-    index = await publisher.publish(server, envelope, challenge.nonce, sign(challenge, server, envelope))
+    await scene.published(entry(), manifest())
     found = scene.catalogue.get(NAME)
     assert found.signed is not None
-    assert (found.signed.leaf, found.signed.publisher) == (index, KEY.public_key().public_bytes_raw().hex())
+    assert found.signed.publisher == raw(KEY).hex()
+    index = found.signed.leaf
     proof, leaf = scene.log.prove_inclusion(index), scene.log.entry(index)
     verify_inclusion(leaf_hash(leaf), index, proof.hashes, proof.checkpoint)
     assert Leaf.decode(leaf).type == "manifest"
-
-
-Change = Callable[[Json], None]
 
 
 @pytest.mark.anyio
@@ -221,17 +212,18 @@ Change = Callable[[Json], None]
         ("wrong-key", {"audience": "rogue.example"}),
         ("wrong-key", {"signed": entry(description="another")}),
         ("wrong-key", {"signed_manifest": manifest(version="2.0.0")}),
+        ("wrong-key", {"signed_manifest": manifest(key=OTHER)}),
         ("unknown-challenge", {"nonce": "00" * 32}),
         ("unknown-challenge", {"server": entry(name="com.example/other")}),
         ("expired-challenge", {"late": LIFETIME}),
         ("wrong-manifest", {"manifest": manifest(version="2.0.0")}),
         ("wrong-manifest", {"manifest": manifest(name="com.example/other")}),
         ("wrong-manifest", {"manifest": manifest(key=OTHER)}),
+        ("wrong-manifest", {"publisher": OTHER}),
     ],
 )
 async def test_refusals(scene: Scene, code: str, change: Json) -> None:
-    publisher = scene.publisher()
-    challenge = publisher.challenge(NAME)
+    challenge = await scene.authority().challenge(NAME)
     server, envelope = change.get("server", entry()), change.get("manifest", manifest())
     signed = replace(challenge, audience=change.get("audience", challenge.audience), name=server["name"])
     signed = replace(signed, nonce=change.get("nonce", challenge.nonce))
@@ -242,8 +234,9 @@ async def test_refusals(scene: Scene, code: str, change: Json) -> None:
     except Exception:  # noqa: BLE001 - what cannot even be signed must be refused before that matters
         signature = b""
     scene.now += change.get("late", 0)
+    publisher = raw(change["publisher"]) if "publisher" in change else b""
     with pytest.raises(Refused) as refusal:
-        await publisher.publish(server, envelope, signed.nonce, signature)
+        await scene.publisher().publish(server, envelope, Credential(signed.nonce, signature), publisher)
     assert refusal.value.code == code
     assert scene.log.checkpoint()[0].size == 0
     with pytest.raises(NotFound):
@@ -253,25 +246,122 @@ async def test_refusals(scene: Scene, code: str, change: Json) -> None:
 @pytest.mark.anyio
 async def test_a_challenge_works_once_and_a_version_is_published_once(scene: Scene) -> None:
     publisher, server, envelope = scene.publisher(), entry(), manifest()
-    challenge = publisher.challenge(NAME)
-    signature = sign(challenge, server, envelope)
-    await publisher.publish(server, envelope, challenge.nonce, signature)
+    challenge = await scene.challenged(server, envelope)
+    given = Credential(challenge.nonce, sign(challenge, server, envelope))
+    await publisher.publish(server, envelope, given)
     with pytest.raises(Refused, match="replayed-challenge"):
-        await publisher.publish(server, envelope, challenge.nonce, signature)
-    fresh = publisher.challenge(NAME)
+        await publisher.publish(server, envelope, given)
     with pytest.raises(Refused, match="version-exists"):
-        await publisher.publish(server, envelope, fresh.nonce, sign(fresh, server, envelope))
+        await scene.published(server, envelope)
     with pytest.raises(Refused, match="unknown-namespace"):
-        publisher.challenge("org.other/weather")
+        await scene.authority().challenge("org.other/weather")
 
 
-def test_a_domain_speaks_for_itself_and_what_is_below() -> None:
-    assert domains("com.example.api/x") == ["api.example.com", "example.com"]
-    assert domains("com/x") == []
+@pytest.mark.anyio
+async def test_a_publisher_replaces_a_copy_that_was_only_imported(scene: Scene) -> None:
+    for version in ("0.9.0", "1.0.0"):
+        scene.catalogue.add(entry(version=version, description="A copy"), "deprecated", 1, 1, None)
+    await scene.published(entry(), manifest())
+    found = scene.catalogue.get(NAME)
+    assert (found.status, found.server["description"], found.latest) == ("active", entry()["description"], True)
+    assert [e.version for e in scene.catalogue.versions(NAME)] == ["1.0.0", "0.9.0"]
+    assert not scene.catalogue.search("copy")
+    with pytest.raises(Refused, match="version-exists"):
+        scene.catalogue.add(entry(), "active", 1, 1, None)
+    await scene.published(entry(version="0.9.0"), manifest(version="0.9.0"))
+    assert scene.catalogue.get(NAME).version == "1.0.0"
+    for at, version in enumerate(("2.0.0+a", "2.0.0+b")):
+        scene.catalogue.add(entry(version=version), "active", at, at, None)
+    await scene.published(entry(version="2.0.0+a"), manifest(version="2.0.0+a"))
+    assert [e.version for e in scene.catalogue.page(version="latest")] == ["2.0.0+a"]
 
 
-@given(st.text() | st.text().map(lambda t: f"v=MCPv1; k=ed25519; p={t}"))
-def test_only_refusals_come_out_of_the_record_parser(text: str) -> None:
-    assert parse_record(record(KEY)) == KEY.public_key().public_bytes_raw()
-    with pytest.raises(RegistryError):
-        parse_record(text)
+@pytest.mark.anyio
+async def test_a_p384_key_of_the_domain_vouches_for_the_key_that_signed_the_manifest(scene: Scene) -> None:
+    key = generate_private_key(SECP384R1())
+    scene.records["example.com"] = [record(key)]
+    for publisher, code in ((b"", "wrong-manifest"), (raw(KEY), "wrong-manifest"), (raw(OTHER), "")):
+        with pytest.raises(Challenged) as asked:
+            await scene.publisher().publish(entry(), manifest(key=OTHER), None)
+        given = Credential(asked.value.challenge.nonce, p384(key, asked.value.message))
+        try:
+            published = await scene.publisher().publish(entry(), manifest(key=OTHER), given, publisher)
+        except Refused as e:
+            assert e.code == code  # noqa: PT017
+        else:
+            assert not code
+            assert published.signed is not None
+            assert published.signed.publisher == raw(OTHER).hex()
+    assert scene.log.checkpoint()[0].size == 1
+
+
+async def changed(scene: Scene, change: StatusChange, *, signed: StatusChange | None = None, late: int = 0) -> None:
+    try:
+        await scene.publisher().change_status(change, None)
+    except Challenged as e:
+        scene.now += late
+        given = Credential(e.challenge.nonce, KEY.sign(status_input(e.challenge, signed or change)))
+        await scene.publisher().change_status(change, given)
+
+
+@pytest.mark.anyio
+async def test_a_status_is_changed_by_the_domain_and_logged(scene: Scene) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        await scene.published(entry(version=version), manifest(version=version))
+    await changed(scene, StatusChange(NAME, "1.0.0", "deprecated", "use 2.0.0"))
+    one = scene.catalogue.get(NAME, "1.0.0")
+    assert one.status == "deprecated"
+    assert one.changed is not None
+    document = status_document(NAME, "1.0.0", "deprecated", "use 2.0.0", one.changed.at)
+    assert Leaf.decode(scene.log.entry(one.changed.leaf)) == Leaf(
+        "status", sha256_hex(document), {"key": sha256_hex(raw(KEY))}
+    )
+    assert scene.catalogue.get(NAME, "2.0.0").changed is None
+    scene.now += 5
+    await changed(scene, StatusChange(NAME, "", "deleted", ""))
+    assert {e.status for e in scene.catalogue.versions(NAME)} == {"deleted"}
+    assert not scene.catalogue.search("weather")
+    assert not scene.catalogue.page()
+    assert {e.updated for e in scene.catalogue.page(updated_since=scene.now, deleted=True)} == {scene.now}
+    await changed(scene, StatusChange(NAME, "2.0.0", "active", ""))
+    assert [e.version for e in scene.catalogue.page()] == ["2.0.0"]
+    assert scene.log.checkpoint()[0].size == 6
+
+
+@pytest.mark.anyio
+async def test_a_status_that_may_not_be_changed_stays(scene: Scene) -> None:
+    await scene.published(entry(), manifest())
+    before = scene.catalogue.get(NAME)
+    wanted = StatusChange(NAME, "1.0.0", "deleted", "")
+    odd: Any = "yanked"
+    cases: list[tuple[str, StatusChange, Json]] = [
+        ("invalid-status", replace(wanted, status=odd), {}),
+        ("invalid-status", replace(wanted, message="x" * 501), {}),
+        ("invalid-status", replace(wanted, status="active", message="why"), {}),
+        ("invalid-version", replace(wanted, version="latest"), {}),
+        ("no-change", replace(wanted, status="active"), {}),
+        ("no-version", replace(wanted, version="9"), {}),
+        ("no-server", replace(wanted, name="com.example/other"), {}),
+        ("wrong-key", wanted, {"signed": replace(wanted, status="deprecated")}),
+        ("wrong-key", wanted, {"signed": replace(wanted, version="")}),
+        ("expired-challenge", wanted, {"late": LIFETIME}),
+    ]
+    for code, change, more in cases:
+        with pytest.raises((Refused, NotFound)) as refusal:
+            await changed(scene, change, **more)
+        assert refusal.value.code == code
+    assert scene.catalogue.get(NAME) == before
+    assert scene.log.checkpoint()[0].size == 1
+
+
+@pytest.mark.anyio
+async def test_a_signature_to_publish_changes_no_status(scene: Scene) -> None:
+    server, envelope = entry(), manifest()
+    challenge = await scene.challenged(server, envelope)
+    given = Credential(challenge.nonce, sign(challenge, server, envelope))
+    scene.catalogue.add(server, "active", 1, 1, None)
+    with pytest.raises(Refused, match="wrong-key"):
+        await scene.publisher().change_status(StatusChange(NAME, "1.0.0", "deleted", ""), given)
+    assert canonical(dict(scene.catalogue.get(NAME).server)) == canonical(server)
+    with pytest.raises(Refused, match="malformed-signature"):
+        Credential.read("", base64.b64encode(b"x").decode() + "%")

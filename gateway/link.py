@@ -1,0 +1,113 @@
+"""One working connection to one server: opened, introduced, and judged for what its results are worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import anyio
+
+from attest import wire
+from attest.manifest import TrustedManifest
+from gateway.access import oauth
+from gateway.client import Audience
+from gateway.config import Server
+from gateway.errors import Withheld
+from gateway.exchange import Caller
+from gateway.exchange.appraisal import Appraisal
+from gateway.exchange.attested import AttestedCaller
+from gateway.exchange.observed import ObservedCaller
+from gateway.hub import Hub
+from gateway.upstream import Downlink, Json, Transport
+from gateway.upstream.http import HttpTransport
+from gateway.upstream.session import Session
+from gateway.upstream.spawn import Command
+from gateway.upstream.stdio import StdioTransport, open_stdio
+
+CONNECT_SECONDS = 30
+PIN_SECONDS = 5
+
+Era = Literal["auto", "legacy", "modern"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A working connection. `key` is the audience it is for, empty where all share it; `since` its event loop time."""
+
+    key: str
+    transport: Transport
+    session: Session
+    caller: Caller
+    published: TrustedManifest | None
+    since: float = field(default_factory=anyio.current_time)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no request will succeed on it any more."""
+        return isinstance(self.transport, StdioTransport) and self.transport.ended.is_set()
+
+
+async def connect(
+    alias: str, server: Server, hub: Hub, audience: Audience, *, era: Era, tell: Callable[[Json], Any]
+) -> Link:
+    """Open a connection for `audience`; `tell` hears what the server says outside of any call.
+
+    Raises `Withheld`, `UpstreamError`, `UserError`; then nothing of what was started stays.
+    """
+    deadline = anyio.current_time() + CONNECT_SECONDS
+    transport: Transport | None = None
+    try:
+        published = hub.published(alias, server)
+        transport = await _open(alias, server, hub, Downlink(tell, audience.owner.ask))
+        session = Session(alias, transport, face=audience.face, era=era)
+        await session.connect(deadline=deadline)
+        caller = await _caller(alias, server, hub, transport, session, published)
+        return Link("" if session.era == "modern" else audience.key, transport, session, caller, published)
+    except BaseException:  # cancelled too
+        if transport is not None:
+            with anyio.CancelScope(shield=True):
+                await transport.aclose()
+        raise
+
+
+async def _open(alias: str, server: Server, hub: Hub, owner: Downlink) -> Transport:
+    if server.url is not None:
+        auth = oauth(alias, server, hub.home, hub.environ)
+        return HttpTransport(alias, hub.http, server.url, headers=server.headers, auth=auth, owner=owner)
+    command = Command(
+        argv=(server.command or "", *server.args),
+        environ=hub.environ,
+        env=server.env,
+        cwd=str(server.cwd or "."),
+        hidden=(str(hub.home.private),) if server.etmcp.confine else (),
+        pin=True,
+    )
+    return await open_stdio(alias, command, owner=owner)
+
+
+async def _caller(
+    alias: str, server: Server, hub: Hub, transport: Transport, session: Session, published: TrustedManifest | None
+) -> Caller:
+    """Executor-attested where the server offers evidence under a key that we have grounds to trust."""
+    settings = server.etmcp
+    anchors: set[str] = set(settings.attesters)
+    if published is not None:
+        anchors |= published.manifest.attesters
+    extensions: Any = session.capabilities.get("extensions")
+    offers = isinstance(extensions, dict) and wire.EXTENSION in cast(Json, extensions)
+    if offers and isinstance(transport, StdioTransport):
+        pin = await transport.pin(deadline=anyio.current_time() + PIN_SECONDS)
+        if pin:
+            anchors.add(pin.decode("ascii", "replace").strip())
+    needed = settings.require == "executor-attested"
+    if offers and anchors:
+        appraisal = Appraisal(alias, session, hub.verifier(frozenset(anchors)), hub.clock)
+        try:
+            await appraisal.current()
+        except Withheld:
+            if needed:
+                raise
+        else:
+            return AttestedCaller(alias, session, appraisal, sealed=settings.seal, clock=hub.clock)
+    if needed:
+        raise Withheld(alias, "everything", "root" if offers else "unattested")
+    return ObservedCaller(alias, session, hub.observer, server.launch())

@@ -1,0 +1,289 @@
+"""One request of a client, answered in as many exchanges as it takes: the four pairs of eras, and their questions.
+
+    client  server
+    modern  modern   each round is an exchange; its request state passes sealed (`States`)
+    legacy  legacy   one exchange; the server's questions go straight to the client
+    legacy  modern   rounds with the server, questions to the client while its request waits
+    modern  legacy   one call that waits here (`Conversation`), rounds with the client
+
+Every exchange, and every round with a client, has a receipt that is on disk before its answer is given.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import anyio
+
+from attest import wire
+from attest.statement import Kind
+from gateway.client import Audience, Client, Declared
+from gateway.errors import Withheld
+from gateway.exchange import Answer, Ask
+from gateway.exchange.observed import ObservedCaller
+from gateway.leases import Leases
+from gateway.link import Link
+from gateway.member import Member
+from gateway.parked import Conversation
+from gateway.records import Records
+from gateway.state import BadState, Purpose, Round, States
+from gateway.upstream import (
+    Downlink,
+    Json,
+    UpstreamGarbled,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    refuse,
+)
+
+MOST_ROUNDS = 32
+MOST_PARKED = 256
+PARKED_SECONDS = 600
+MISSING_CAPABILITY = -32021
+EXECUTOR: Kind = "executor-attested"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client wants of one server, in that server's names. `definition`: the digest of the approved tool."""
+
+    member: Member
+    method: str
+    params: Json
+    definition: str | None
+    client: Client
+
+    @property
+    def purpose(self) -> Purpose:
+        """What a request state made for it is good for."""
+        target = str(self.params.get(wire.NAMED_BY.get(self.method, ""), ""))
+        return Purpose(self.member.alias, self.method, target, self.client.principal)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A call to a legacy server under way, and the session that it holds."""
+
+    conversation: Conversation
+    link: Link
+    caller: ObservedCaller
+    audience: Audience
+
+
+class Rounds:
+    """Owned by one event loop; `close` must be called. `clock` returns milliseconds since 1970."""
+
+    def __init__(self, records: Records, states: States, clock: Callable[[], int]) -> None:
+        self._records, self._states, self._clock = records, states, clock
+        self._leases = Leases()
+        # Calls between two rounds and what ends them, by an id that only their sealed state names.
+        self._parked: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
+        # Calls being ended in the background; each removes itself.
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def answer(self, request: Request) -> Json:
+        """The raw reply for the client. Raises `BadState`, `Withheld`, `UpstreamError`."""
+        member, client = request.member, request.client
+        last = None
+        if "requestState" in request.params:
+            last = self._states.open(request.purpose, request.params["requestState"])
+        if last is not None and last.parked is not None:
+            return await self._continued(request, last)
+        link = await member.connections.link(client.audience)
+        modern = link.session.era == "modern"
+        if client.asks and modern:
+            return await self._asked_on_behalf(request, link)
+        if not client.asks and not modern and client.answers and isinstance(link.caller, ObservedCaller):
+            return await self._begun(request, link.caller)
+        if client.asks or modern:
+            return self._given(request, await self._exchange(link, member, _ask(request, link, last)))
+        declared = Declared(client.face, client.down)
+        asking = replace(request, client=replace(client, down=declared.down))
+        answer = await self._exchange(link, member, _ask(asking, link, last))
+        return _unable(declared, answer.body) or self._given(request, answer)
+
+    async def close(self) -> None:
+        """End every call that waits."""
+        for waiting in list(self._parked):
+            self._expire(waiting)
+        await asyncio.gather(*self._ending)
+
+    async def _exchange(self, link: Link, member: Member, ask: Ask) -> Answer:
+        async with member.connections.slot(ask.deadline):
+            try:
+                answer = await link.caller.call(ask)
+            except Withheld as e:
+                await self._records.refuse(member.alias, ask, e.code)
+                raise
+            except UpstreamUnavailable:
+                member.connections.dropped(link)
+                raise
+            except UpstreamTimeout:
+                member.connections.timed_out(link)
+                raise
+        member.connections.answered()
+        await self._records.keep(member.alias, ask, answer)
+        return answer
+
+    def _given(self, request: Request, answer: Answer) -> Json:
+        """The upstream's answer unchanged, receipt and verdict beside it; an interim one with a state of ours."""
+        result = answer.body.get("result")
+        if result is None:
+            return {"error": unclaimed(answer.body["error"])}
+        given = wire.with_meta(cast(Json, result), wire.RECEIPT, answer.receipt.to_json())
+        given = wire.with_meta(given, wire.VERIFICATION, answer.summary(request.member.alias))
+        if answer.outcome == "input-required":
+            state = cast(Json, result).get("requestState")
+            last = Round(answer.receipt.receipt_id, state if isinstance(state, str) else None)
+            given["requestState"] = self._states.seal(request.purpose, last)
+        return {"result": given}
+
+    async def _asked_on_behalf(self, request: Request, link: Link) -> Json:
+        """Rounds with a modern server; a legacy client is asked while its request waits."""
+        last: Round | None = None
+        for _ in range(MOST_ROUNDS):
+            answer = await self._exchange(link, request.member, _ask(request, link, last))
+            if answer.outcome != "input-required":
+                return self._given(request, answer)
+            result = cast(Json, answer.body["result"])
+            responses = await _responses(result.get("inputRequests"), request.client.down)
+            if "error" in responses:
+                return responses
+            state = result.get("requestState")
+            last = Round(answer.receipt.receipt_id, state if isinstance(state, str) else None)
+            request = replace(request, params={**request.params, "inputResponses": responses["result"]})
+        raise UpstreamGarbled(request.member.alias, f"asked more than {MOST_ROUNDS} times", "fix or replace the server")
+
+    async def _begun(self, request: Request, caller: ObservedCaller) -> Json:
+        """A call to a legacy server, in a session that declares what this modern client declared."""
+        member, client = request.member, request.client
+        audience = self._leases.take(member, client)
+        link = await member.connections.link(audience)
+        ask = _ask(request, link, None)
+
+        async def call(down: Downlink) -> Json:
+            declared = Declared(client.face, down)
+            params = {k: v for k, v in ask.params.items() if k != "inputResponses"}
+            params = wire.with_meta(params, "progressToken", 0)  # a later round may want to hear of progress
+            reply = await link.session.request(
+                ask.method, params, client=ask.client, deadline=float("inf"), down=declared.down
+            )  # fmt: skip
+            return _unable(declared, reply) or reply
+
+        return await self._round(request, ask, Held(Conversation(call), link, caller, audience))
+
+    async def _continued(self, request: Request, last: Round) -> Json:
+        if (parked := self._parked.pop(last.parked or "", None)) is None:
+            raise BadState("the call behind that requestState is over; begin anew")
+        held, expiry = parked
+        expiry.cancel()
+        return await self._round(request, _ask(request, held.link, last), held)
+
+    async def _round(self, request: Request, ask: Ask, held: Held) -> Json:
+        member, conversation = request.member, held.conversation
+        received_at, reply = self._clock(), None
+        try:
+            async with member.connections.slot(ask.deadline):
+                with anyio.move_on_after(ask.deadline - anyio.current_time()):
+                    token = wire.meta_of(ask.params, "progressToken")
+                    reply = await conversation.round(request.params.get("inputResponses"), ask.down, token)
+            if reply is None:
+                member.connections.timed_out(held.link)
+                raise UpstreamTimeout(member.alias, f"no answer to {ask.method} in time", "try again, or restart it")
+            answer = held.caller.witness(ask, reply, received_at)
+            await self._records.keep(member.alias, ask, answer)
+        except UpstreamUnavailable:
+            member.connections.dropped(held.link)
+            raise
+        except Withheld as e:
+            await self._records.refuse(member.alias, ask, e.code)
+            raise
+        finally:
+            if reply is None or conversation.done:
+                await conversation.close()
+                await self._leases.give_back(member, held.audience, request.client)
+        given = self._given(request, answer)
+        if not conversation.done:
+            waiting = self._park(held)
+            last = Round(answer.receipt.receipt_id, parked=waiting)
+            given["result"]["requestState"] = self._states.seal(request.purpose, last)
+        return given
+
+    def _park(self, held: Held) -> str:
+        if len(self._parked) >= MOST_PARKED:
+            self._expire(next(iter(self._parked)))
+        waiting = secrets.token_hex(16)
+        expiry = asyncio.get_running_loop().call_later(PARKED_SECONDS, self._expire, waiting)
+        self._parked[waiting] = held, expiry
+        return waiting
+
+    def _expire(self, waiting: str) -> None:
+        if (parked := self._parked.pop(waiting, None)) is not None:
+            held, expiry = parked
+            expiry.cancel()
+            task = asyncio.create_task(held.conversation.close())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+
+def _unable(declared: Declared, reply: Json) -> Json | None:
+    """The error of 2026-07-28 for a call that failed since a legacy server asked what its client never declared."""
+    if not declared.missing or not ("error" in reply or reply["result"].get("isError") is True):
+        return None
+    needed: Json = {capability: {} for capability in sorted(declared.missing)}
+    message = f"the server needs the client capability {', '.join(needed)}"
+    return {"error": {"code": MISSING_CAPABILITY, "message": message, "data": {"requiredCapabilities": needed}}}
+
+
+def unclaimed(error: Json) -> Json:
+    """The error without what its `data` says in our name: a verdict there is ours or nobody's."""
+    data = error.get("data")
+    if not isinstance(data, dict) or not any(name.startswith(wire.PREFIX) for name in cast(Json, data)):
+        return error
+    return {**error, "data": {name: v for name, v in cast(Json, data).items() if not name.startswith(wire.PREFIX)}}
+
+
+async def _responses(questions: Any, down: Downlink) -> Json:
+    """`{"result": inputResponses}`, or the `{"error": ...}` of the first question that the client did not answer."""
+    asked = cast(dict[str, Json], questions) if isinstance(questions, dict) else {}
+    replies = await asyncio.gather(*(down.ask(question) for question in asked.values()))
+    for reply in replies:
+        if "error" in reply:
+            return reply
+    return {"result": {name: reply["result"] for name, reply in zip(asked, replies, strict=True)}}
+
+
+def _ask(request: Request, link: Link, last: Round | None) -> Ask:
+    """One exchange of this request; `last` is the round before it."""
+    member, client = request.member, request.client
+    params = {k: v for k, v in wire.without_ours(request.params).items() if k != "requestState"}
+    if last is not None and last.state is not None:
+        params["requestState"] = last.state
+    return Ask(
+        method=request.method,
+        params=params,
+        client=client.face,
+        client_nonce=client.nonce,
+        definition=request.definition,
+        previous=last.receipt if last else None,
+        down=_numbers_only(client.down) if link.caller.kind == EXECUTOR else client.down,
+        deadline=anyio.current_time() + member.server.etmcp.timeout,
+    )
+
+
+def _numbers_only(down: Downlink) -> Downlink:
+    """What may pass before the receipt is checked: how far it is, as numbers."""
+
+    async def filtered(message: Json) -> None:
+        params = message.get("params")
+        if message.get("method") != "notifications/progress" or not isinstance(params, dict):
+            return
+        told = cast(Json, params)
+        numbers = {k: told[k] for k in ("progress", "total") if type(told.get(k)) in (int, float)}
+        if "progress" in numbers and "progressToken" in told:
+            token = told["progressToken"]
+            await down.tell({"method": message["method"], "params": {"progressToken": token, **numbers}})
+
+    return Downlink(filtered, refuse)

@@ -1,0 +1,1 @@
+"""The official conformance suite against a fixture of ours: directly, through the gateway, and over stdio."""
