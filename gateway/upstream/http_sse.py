@@ -39,6 +39,7 @@ MAX_BODY = 64 * 1024
 FAREWELL = 2.0
 """Seconds that a POST may still take when nobody waits for it any more."""
 NOTIFY = 10.0
+"""Seconds that a message without an answer may take."""
 logger = logging.getLogger(__name__)
 
 
@@ -237,7 +238,6 @@ async def _open(
     try:
         base = URL(url)
         response = await lease.enter_async_context(pool.get(base, headers=asked, allow_redirects=False))
-        lease.callback(response.close)
         check_status(alias, response)
         if response.status != 200 or response.content_type != STREAM:
             said = f" and {response.content_type}"
