@@ -7,6 +7,7 @@
   x ReceiptError         the receipt is not for this exchange, key or time: withhold the result
   x ManifestError        the manifest is malformed or not signed by the expected publisher: ask the publisher
   x SealError            ciphertext that does not open: withhold the result
+  x IdentityError        nobody, or somebody whom we do not believe: refuse the request
   x LogError             a checkpoint, note or proof of the transparency log is malformed or does not hold: alert
 """
 
@@ -42,6 +43,10 @@ class ManifestError(AttestError):
 
 class SealError(AttestError):
     """A sealed request or reply does not open under this key and this call header."""
+
+
+class IdentityError(AttestError):
+    """There is no assertion of identity beside the request, or it is not one for it by a trusted gateway."""
 
 
 class LogError(AttestError):

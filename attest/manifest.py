@@ -1,7 +1,9 @@
 """The manifest: what a publisher signs about a server, so that a definition or key that changes is seen.
 
-An in-toto Statement v1 in a DSSE envelope. Two digests a definition: `model` over what a model is shown, `full` over
-every member. A definition without exactly one JSON meaning has no digest and cannot be pinned.
+An in-toto Statement v1 in a DSSE envelope. It covers what a model reads before it calls anything: tools, prompts,
+resource templates and instructions. Concrete resources are data: they come and go by nature, and what is read of them
+is covered by receipts. Two digests a definition: `model` over what a model is shown, `full` over every member. What has
+not exactly one JSON meaning has no digest and cannot be pinned.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ from attest.evidence import key_id
 from attest.statement import PAYLOAD_TYPE, STATEMENT_TYPE, Kind
 
 PREDICATE_TYPE = "https://etmcp.com/manifest/v1"
-MODEL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "arguments", "uriTemplate", "uri")
+MODEL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "arguments", "uriTemplate")
 _CHECKED = object()  # only this module holds it, so only `open_manifest` can make a TrustedManifest
 
 
@@ -31,7 +33,7 @@ class Pin:
 
     @classmethod
     def of(cls, definition: Mapping[str, Any]) -> "Pin":
-        """Digest a tool or prompt as listed; raises `CanonicalError` where it has no one meaning."""
+        """Digest a definition as listed; raises `CanonicalError` where it has no one meaning."""
         model = {name: definition[name] for name in MODEL_MEMBERS if name in definition}
         return cls(sha256_hex(canonical(model)), sha256_hex(canonical(dict(definition))))
 
@@ -40,7 +42,8 @@ class Pin:
 class Manifest:
     """`attesters` are the software attester keys (hex) that may speak for the server; `kind` is the least it promises.
 
-    `instructions` is the SHA-256 of the server's instructions text, or None where it has none.
+    `tools` and `prompts` are by name, `templates` by URI template; `instructions` is `text_digest` of the server's
+    instructions, or None where it has none.
     """
 
     server: str
@@ -48,6 +51,7 @@ class Manifest:
     kind: Kind
     tools: Mapping[str, Pin]
     prompts: Mapping[str, Pin]
+    templates: Mapping[str, Pin]
     instructions: str | None
     attesters: frozenset[str]
 
@@ -62,6 +66,7 @@ class Manifest:
             "kind": self.kind,
             "tools": pins(self.tools),
             "prompts": pins(self.prompts),
+            "templates": pins(self.templates),
             "instructions": self.instructions,
             "attesters": sorted(self.attesters),
         }
@@ -93,6 +98,7 @@ class Manifest:
             kind,
             _pins(fields.mapping("tools")),
             _pins(fields.mapping("prompts")),
+            _pins(fields.mapping("templates")),
             None if instructions is None else _hex32(instructions, "the instructions' digest"),
             frozenset(_hex32(attester, "an attester") for attester in fields.list("attesters")),
         )
@@ -125,6 +131,11 @@ def open_manifest(envelope: Envelope, publisher: bytes) -> TrustedManifest:
     """Check the signature under the raw Ed25519 key of `publisher`; raises `ManifestError`."""
     payload = envelope.open(PAYLOAD_TYPE, publisher, key_id(publisher), ManifestError)
     return TrustedManifest(Manifest.decode(payload), publisher.hex(), envelope, token=_CHECKED)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text as a canonical JSON string, in hex; raises `CanonicalError` where it has no one meaning."""
+    return sha256_hex(canonical(text))
 
 
 def _hex32(value: Any, what: str) -> str:

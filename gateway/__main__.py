@@ -15,9 +15,9 @@ from attest.arguments import Arguments
 from gateway.cli import approve, call, demo, doctor, install, login, manifest, receipts, serve, status, tools
 from gateway.cli.context import Context
 from gateway.config import Config, embedded, load
-from gateway.differences import visible
 from gateway.errors import UserError, Withheld
 from gateway.home import Home
+from gateway.letters import visible
 from gateway.upstream import UpstreamError
 
 COMMANDS = (demo, serve, status, tools, call, receipts, approve, login, manifest, doctor, install)
@@ -82,7 +82,7 @@ def _home(options: argparse.Namespace) -> Home:
 def _config(options: argparse.Namespace) -> Config:
     path = options.config or os.environ.get("ETMCP_CONFIG")
     if path:
-        return load(Path(path))
+        return load(Path(path), os.environ)
     return embedded(_directory() / "etmcp-tee", _home(options).cache)
 
 

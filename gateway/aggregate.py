@@ -12,14 +12,17 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError
+from gateway import flags
 from gateway.client import SHARED, Audience, Client
 from gateway.errors import UserError, Withheld
 from gateway.exchange import Ask
+from gateway.flags import Flag
 from gateway.hub import Hub
 from gateway.member import Listing, Member
 from gateway.names import advertise
 from gateway.rounds import Request, Rounds, unclaimed
-from gateway.upstream import DEAF, Json, UpstreamError
+from gateway.upstream import DEAF, Json, UpstreamError, printable
+from gateway.upstream.params import InvalidDefinition, param_headers, usable
 from gateway.upstream.session import LONGEST, STALE, Items
 
 SURVEY_SECONDS = 12
@@ -66,8 +69,7 @@ class Aggregate:
         """Ask every member what it offers, all at once; return each one's state in a few words."""
 
         async def look(member: Member) -> str:
-            listing = await member.survey(audience)
-            return "ready" if listing.review.clean else "ready, with unapproved changes"
+            return (await member.survey(audience)).review.state
 
         return await self._everywhere(audience, look)
 
@@ -90,6 +92,8 @@ class Aggregate:
         freshness = LONGEST if all(state.startswith("ready") for state in states.values()) else STALE
         for listing in (member.offered(audience) for member in self.members.values()):
             freshness = freshness.least(listing.freshness if listing else STALE)
+        for alias, name in self._unusable(audience) if what == "tool" else ():
+            states[alias] += f", without {printable(name, 80)} [x-mcp-header]"
         if dropped:
             states |= {"ambiguous": ", ".join(dropped)}
         return {key: items, **freshness.to_json(), "_meta": {SERVERS: states}}
@@ -100,8 +104,9 @@ class Aggregate:
         alias, name = await self._route(what, params.get("name"), client.audience)
         member = self.members[alias]
         listing = member.offered(client.audience) or await member.survey(client.audience)
-        definition = self._approved(member, listing, what, name)
-        reply = await self._rounds.answer(Request(member, method, {**params, "name": name}, definition, client))
+        definition, asked = self._approved(member, listing, what, name), {**params, "name": name}
+        headers = _headers(listing, name, params) if what == "tool" else {}
+        reply = await self._rounds.answer(Request(member, method, asked, definition, client, headers))
         self._remember_task(alias, reply)
         return reply
 
@@ -120,6 +125,11 @@ class Aggregate:
         gathered: dict[str, Items] = {}
 
         async def look(member: Member) -> str:
+            if key == "resourceTemplates":
+                listing = await member.survey(audience)
+                approved = listing.approved("template", listing.offer.templates)
+                gathered[member.alias] = Items(list(approved.values()), listing.freshness)
+                return listing.review.state
             link = await member.connections.link(audience)
             gathered[member.alias] = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
             return "ready"
@@ -158,13 +168,17 @@ class Aggregate:
     async def owner(self, uri: str, audience: Audience) -> Member:
         """The member that a resource belongs to; raises `Unknown`."""
         for attempt in range(2):
-            makers = [template for template in self._listed if _could_make(template, uri)]
+            makers = [made for made in self._listed if _could_make(made, uri) and self._holds(made, audience)]
             for known in (uri, *sorted(makers, key=len, reverse=True)):
                 if known in self._listed:
                     return self.members[self._listed[known]]
             if attempt == 0:
                 await self.collect("resources/list", "resources", audience)
                 await self.collect("resources/templates/list", "resourceTemplates", audience)
+        for alias, listing in ((alias, member.offered(audience)) for alias, member in self.members.items()):
+            for template in listing.offer.templates if listing else ():
+                if listing is not None and _could_make(template, uri):  # nobody lists it, so it was left out
+                    raise Withheld(alias, f"template {template}", "kind" if listing.review.kind_lowered else "drift")
         raise Unknown(f"no resource {uri[:200]!r} here; resources/list and resources/templates/list show what there is")
 
     def extension(self, method: str, params: Json) -> Callable[[Json, Client], Awaitable[Json]] | None:
@@ -208,6 +222,25 @@ class Aggregate:
             if isinstance(error, BaseException) and not isinstance(error, UpstreamError | Withheld | UserError):
                 raise error
 
+    def _holds(self, template: str, audience: Audience) -> bool:
+        """Whether a template that was listed once is still approved."""
+        if template.startswith(wire.EVIDENCE_URI):
+            return True
+        listing = self.members[self._listed[template]].offered(audience)
+        return listing is not None and template in listing.approved("template", listing.offer.templates)
+
+    def flagged(self, alias: str) -> list[Flag]:
+        """What an operator should look at of one server, next to what is known of the others, connected or not."""
+        listing = self.members[alias].listing
+        if listing is None:
+            return []
+        others = {
+            name: member.listing.offer.definitions() if member.listing else self._hub.pins.subjects(name)
+            for name, member in self.members.items()
+            if name != alias
+        }
+        return sorted({*listing.review.flagged, *flags.beside(listing.offer.shown(), others)})
+
     async def forget(self, audience: Audience) -> None:
         """A client has gone: end the sessions that were for it alone."""
         await asyncio.gather(*(member.forget(audience) for member in self.members.values()))
@@ -226,13 +259,23 @@ class Aggregate:
         listing = self.members[alias].offered(audience)
         if listing is None:
             return {}
-        return listing.approved(what, listing.offer.tools if what == "tool" else listing.offer.prompts)
+        if what == "prompt":
+            return listing.approved(what, listing.offer.prompts)
+        return {name: tool for name, tool in listing.approved(what, listing.offer.tools).items() if usable(tool)}
+
+    def _unusable(self, audience: Audience) -> list[tuple[str, str]]:
+        """Tools, each with its server, whose definitions the protocol tells a client to leave out (SEP-2243)."""
+        listings = {alias: member.offered(audience) for alias, member in self.members.items()}
+        return [(alias, name) for alias, listing in listings.items() if listing
+                for name, tool in listing.offer.tools.items() if not usable(tool)]  # fmt: skip
 
     def _table(self, what: str, audience: Audience) -> tuple[dict[str, tuple[str, str]], list[str]]:
         """Names over everything that members offered when last heard, approved or not: approval moves no name."""
         listings = {alias: member.offered(audience) for alias, member in self.members.items()}
         offers = {alias: listing.offer for alias, listing in listings.items() if listing}
-        return advertise({alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()})
+        rules = {alias: member.server.etmcp.naming() for alias, member in self.members.items()}
+        names = {alias: offer.tools if what == "tool" else offer.prompts for alias, offer in offers.items()}
+        return advertise(names, rules)
 
     async def _route(self, what: str, advertised: Any, audience: Audience) -> tuple[str, str]:
         unheard = [alias for alias, member in self.members.items() if member.offered(audience) is None]
@@ -291,6 +334,14 @@ class Aggregate:
 
         states = await asyncio.gather(*map(one, self.members.values()))
         return dict(zip(self.members, states, strict=True))
+
+
+def _headers(listing: Listing, name: str, params: Json) -> dict[str, str]:
+    arguments = params.get("arguments")
+    try:
+        return param_headers(listing.offer.tools[name], cast(Json, arguments) if isinstance(arguments, dict) else {})
+    except InvalidDefinition as e:
+        raise Unknown(f"tool {name[:64]!r} cannot be called: {e}; its server must mend its definition") from e
 
 
 def _joined(capabilities: Json, more: Json) -> Json:

@@ -1,22 +1,33 @@
-"""The configuration file: the `mcpServers` shape of every client, with our settings under `etmcp` in each server."""
+"""The configuration file: the shape of every client, with our settings under `etmcp` in each server."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from attest.canonical import canonical, parse
 from attest.encoding import sha256_hex
-from attest.errors import CanonicalError
+from attest.errors import AttestError, CanonicalError
+from attest.note import NoteKey
 from attest.statement import Kind
 from gateway.errors import UserError
+from gateway.jsonc import plain
+from gateway.names import Rules
+from gateway.variables import Unset, expand
 
 HexKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,64}$")]
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Advertised = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+RegistryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,128}/[A-Za-z0-9._-]{1,128}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[^\s]{1,255}$")]
+Transport = Literal["stdio", "http", "sse"]
+OURS = "etmcp"
 
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
@@ -53,6 +64,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    # Instead of a command or URL: whom the registry is asked for, and which version (the latest if none is named).
+    name: RegistryName | None = None
+    version: Version | None = None
     require: Kind | None = None
     seal: bool = True
     manifest: Path | None = None
@@ -60,9 +74,19 @@ class Settings(BaseModel):
     attesters: tuple[HexKey, ...] = ()
     era: Literal["auto", "legacy", "modern"] = "auto"
     timeout: float = Field(default=120, gt=0, le=86_400)
-    limit: int = Field(default=32, ge=1, le=1024)
+    limit: int = Field(default=32, ge=1, le=1024)  # calls at once
     confine: bool = True
+    include: tuple[Glob, ...] = ("*",)
+    exclude: tuple[Glob, ...] = ()
+    names: Mapping[str, Advertised] = Field(default_factory=dict[str, str])
+    prefix: Literal["always", "collision"] = "collision"
+    store: Literal["all", "failed", "none"] = "none"  # which results the storage server keeps
+    identity: bool = False  # whether the gateway signs who asks, for this server
     oauth: OAuthSettings | None = None
+
+    def naming(self) -> Rules:
+        """How its names are offered."""
+        return Rules(self.include, self.exclude, self.names, self.prefix)
 
 
 class Server(BaseModel):
@@ -76,9 +100,20 @@ class Server(BaseModel):
     cwd: Path | None = None
     url: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    type: str | None = None
+    type: Literal["stdio", "http", "streamable-http", "sse"] | None = None
     disabled: bool = False
     etmcp: Settings = Settings()
+    # The entry before its variables were filled in; None where it had none. Set by `filled` alone.
+    _written: Self | None = PrivateAttr(None)
+
+    @property
+    def transport(self) -> Transport | None:
+        """How it is reached; `http` is Streamable HTTP, `sse` the older HTTP+SSE; None if the registry has to say."""
+        if self.etmcp.name is not None:
+            return None
+        if self.command is not None:
+            return "stdio"
+        return "sse" if self.type == "sse" else "http"
 
     @property
     def may_log_in(self) -> bool:
@@ -93,38 +128,135 @@ class Server(BaseModel):
 
     def launch(self) -> dict[str, Any]:
         """What a receipt names of it: never an argument, header or variable's value, since they may be secrets."""
-        if self.url is not None:
-            return {"url": self.url.split("?", 1)[0]}
-        started = {"command": self.command, "args": list(self.args), "env": sorted(self.env)}
-        return {"command": Path(self.command or "").name, "launch": sha256_hex(canonical(started))}
+        said = self._written or self
+        if said.etmcp.name is not None:
+            return {"name": said.etmcp.name} | ({"version": said.etmcp.version} if said.etmcp.version else {})
+        if said.url is not None:
+            return {"url": _public(said.url)}
+        started = {"command": said.command, "args": list(said.args), "env": sorted(said.env)}
+        return {"command": Path(said.command or "").name, "launch": sha256_hex(canonical(started))}
+
+    def mistake(self) -> str | None:
+        """What is wrong between its members, each right by itself: to be written right behind the entry's place."""
+        settings = self.etmcp
+        ways = [way for way in (self.command, self.url, settings.name) if way is not None]
+        if not ways:
+            return ': needs "command" or "url", or "name" under "etmcp"; add one'
+        if len(ways) > 1:
+            return ': has more than one of "command", "url" and "etmcp.name"; keep one and drop the other'
+        if self.type is not None and (settings.name or (self.type == "stdio") != (self.command is not None)):
+            return f': "type" {self.type} does not fit; correct it or leave it out'
+        if settings.version is not None and settings.name is None:
+            return '.etmcp: "version" is of a registry\'s entry; give "name" with it'
+        if (settings.manifest is None) != (settings.publisher is None):
+            return '.etmcp: "manifest" and "publisher" go together; give both'
+        return None
+
+    def filled(self, environ: Mapping[str, str]) -> Self:
+        """With every variable replaced by its value. Raises `Unset`, whose message begins with the member's name."""
+
+        def fill(member: str, text: str) -> str:
+            try:
+                return expand(text, environ)
+            except Unset as e:
+                raise Unset(f"{member}: {e}") from None
+
+        values: dict[str, Any] = {
+            "args": tuple(fill("args", text) for text in self.args),
+            "env": {name: fill(f"env.{name}", text) for name, text in self.env.items()},
+            "headers": {name: fill(f"headers.{name}", text) for name, text in self.headers.items()},
+        }
+        values |= {m: fill(m, text) for m, text in (("command", self.command), ("url", self.url)) if text is not None}
+        if self.cwd is not None:
+            values["cwd"] = Path(fill("cwd", str(self.cwd)))
+        filled = self.model_copy(update=values)
+        if filled == self:
+            return self
+        filled._written = self
+        return filled
+
+
+class RegistryServer(BaseModel):
+    """Where servers that are configured by name are looked up, and the log that their entries must be in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = None
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    log: str | None = None  # the log's verifier key, `name+hexid+base64` (C2SP signed-note)
+
+    def mistake(self) -> str | None:
+        """As of `Server`."""
+        if (self.command is None) == (self.url is None):
+            return ': needs either "command" or "url"; add one and drop the other'
+        try:
+            _ = self.log and NoteKey.parse(self.log)
+        except AttestError:
+            return ': "log" is not a log\'s verifier key (name+id+key); copy it from where the registry publishes it'
+        return None
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    mcpServers: Mapping[Alias, Server]  # noqa: N815 - the clients' own spelling
+    mcpServers: Mapping[Alias, Server] | None = None  # noqa: N815 - the clients' own spelling
+    servers: Mapping[Alias, Server] | None = None  # VS Code's
+    registry: RegistryServer | None = None
 
 
 @dataclass(frozen=True)
 class Config:
-    """Servers by alias, and where that was read."""
+    """Servers by alias, the registry if one is configured, and where that was read."""
 
     servers: Mapping[str, Server]
     source: str
+    registry: RegistryServer | None = None
 
     def digest(self) -> str:
-        """SHA-256 over what decides a verdict: each server's settings and launch."""
-        document = {
-            alias: {"settings": json.loads(server.etmcp.model_dump_json()), "launch": server.launch()}
+        """SHA-256 over what decides a verdict: each server's settings, transport and launch, and the registry.
+
+        Variables count by name: their values may be secrets, and a digest of a short one gives it away.
+        """
+        document: dict[str, Any] = {
+            alias: {
+                "settings": json.loads(server.etmcp.model_dump_json()),
+                "transport": server.transport,
+                "launch": server.launch(),
+            }
             for alias, server in self.servers.items()
         }
-        return sha256_hex(canonical(document))
+        registry = None if self.registry is None else json.loads(self.registry.model_dump_json())
+        return sha256_hex(canonical({"servers": document, "registry": registry}))
 
 
-def load(path: Path) -> Config:
-    """Read a configuration file; raises `UserError` with the place of the first mistake."""
+def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Config:
+    """Read a configuration file, its variables from `environ`; raises `UserError` with the place of the first mistake.
+
+    Comments and commas before a closing bracket are allowed, since VS Code and Cursor write them.
+    """
+    parsed, under = _read(path)
+    everything = (parsed.servers if under == "servers" else parsed.mcpServers) or {}
+    servers = {alias: s for alias, s in everything.items() if not s.disabled and not _us(alias, s)}
+    for alias, server in servers.items():
+        if mistake := server.mistake():
+            raise UserError(f"{path}: {under}.{alias}{mistake}")
+    if parsed.registry is not None and (mistake := parsed.registry.mistake()):
+        raise UserError(f"{path}: registry{mistake}")
+    if shared := _shared(servers):
+        raise UserError(f'{path}: {under}: "names" gives {shared} twice; each name can lead to one place only')
     try:
-        data = path.read_bytes()
+        found = {alias: _found(alias, server, path.parent, environ) for alias, server in servers.items()}
+    except Unset as e:
+        raise UserError(f"{path}: {under}.{e}") from e
+    return Config(found, str(path), parsed.registry)
+
+
+def _read(path: Path) -> tuple[_File, str]:
+    """What the file says, and the key that its servers are under."""
+    try:
+        text = plain(path.read_bytes().decode("utf-8", "surrogateescape"))
+        data = text.encode("utf-8", "surrogateescape")
         parsed = _File.model_validate_json(data)
         parse(data)
     except OSError as e:
@@ -135,26 +267,45 @@ def load(path: Path) -> Config:
         raise UserError(f'{path}: {where}: {first["msg"]}; see README.md, "Configuration"') from e
     except CanonicalError as e:  # of two rules under one name, neither may be dropped unsaid
         raise UserError(f"{path}: {e.detail}; correct it, so that it has one meaning") from e
-    servers = {alias: server for alias, server in parsed.mcpServers.items() if not server.disabled and not _us(server)}
-    for alias, server in servers.items():
-        if (server.command is None) == (server.url is None):
-            raise UserError(f'{path}: mcpServers.{alias}: needs either "command" or "url"; add one and drop the other')
-        if (server.etmcp.manifest is None) != (server.etmcp.publisher is None):
-            raise UserError(f'{path}: mcpServers.{alias}.etmcp: "manifest" and "publisher" go together; give both')
-    return Config({alias: _found(server, path.parent) for alias, server in servers.items()}, str(path))
+    if (parsed.mcpServers is None) == (parsed.servers is None):
+        raise UserError(f'{path}: needs either "mcpServers" or, as VS Code writes it, "servers"; see README.md')
+    return parsed, "servers" if parsed.mcpServers is None else "mcpServers"
 
 
-def _found(server: Server, folder: Path) -> Server:
-    """With the manifest's path taken from where the configuration file is."""
+def _found(alias: str, server: Server, folder: Path, environ: Mapping[str, str]) -> Server:
+    """With its variables filled in, and the manifest's path taken from where the configuration file is."""
+    try:
+        filled = server.filled(environ)
+    except Unset as e:
+        raise Unset(f"{alias}.{e}") from None
     if server.etmcp.manifest is None:
-        return server
-    settings = server.etmcp.model_copy(update={"manifest": folder / server.etmcp.manifest})
-    return server.model_copy(update={"etmcp": settings})
+        return filled
+    settings = filled.etmcp.model_copy(update={"manifest": folder / server.etmcp.manifest})
+    return filled.model_copy(update={"etmcp": settings})
 
 
-def _us(server: Server) -> bool:
+def _shared(servers: Mapping[str, Server]) -> str | None:
+    """A name that is given to two of the servers' names."""
+    seen: set[str] = set()
+    for server in servers.values():
+        for name in server.etmcp.names.values():
+            if name in seen:
+                return name
+            seen.add(name)
+    return None
+
+
+def _public(url: str) -> str:
+    """Without what may be secret: query, fragment, and a name and password before the host."""
+    bare = url.split("?", 1)[0].split("#", 1)[0]
+    scheme, mark, rest = bare.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else bare
+
+
+def _us(alias: str, server: Server) -> bool:
     """A client's own file names this gateway too, once it is installed there: starting that would go round for ever."""
-    return server.command is not None and Path(server.command).name in ("etmcp", "etmcp.exe")
+    return alias == OURS or (server.command is not None and Path(server.command).name in ("etmcp", "etmcp.exe"))
 
 
 def embedded(tee: Path, cache: Path) -> Config:

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, cast
 
+from gateway.letters import skeleton, visible
+
 MISSING: Any = object()
+LONG, AROUND = 200, 40
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
@@ -23,15 +26,33 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     elif new is MISSING:
         yield f"{visible(where)} was removed; it was {quoted(old)}"
     elif json.dumps(old, sort_keys=True) != json.dumps(new, sort_keys=True):  # True is 1 to ==, and not to a reader
-        yield f"{visible(where)} was {quoted(old)} and is now {quoted(new)}"
+        before, after = _told_apart(old, new)
+        yield f"{visible(where)} was {before} and is now {after}"
 
 
 def quoted(value: Any) -> str:
-    """A value as one visible line of at most 400 characters."""
-    text = visible(value if isinstance(value, str) else json.dumps(value))
-    return f'"{text[:400]}…" ({len(text)} characters)' if len(text) > 400 else f'"{text}"'
+    """A value as one visible line, whole: nobody should approve what they were not shown."""
+    return f'"{visible(_text(value))}"'
 
 
-def visible(text: str) -> str:
-    """Escape control, zero-width, tag and direction characters."""
-    return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
+def _told_apart(old: Any, new: Any) -> tuple[str, str]:
+    """Both as visible lines: of long texts the part that differs, and look-alikes spelled in ASCII."""
+    texts = (_text(old), _text(new)) if _text(old) != _text(new) else (json.dumps(old), json.dumps(new))
+    first = _shared(*texts)
+    last = _shared(*(text[first:][::-1] for text in texts))
+    alike = skeleton(texts[0]) == skeleton(texts[1])
+    shown: list[str] = []
+    for text in texts:
+        start, end = (max(0, first - AROUND), len(text) - max(0, last - AROUND)) if len(text) > LONG else (0, len(text))
+        part = visible(text[start:end], ascii_only=alike)
+        cut = f" (characters {start + 1} to {end} of {len(text)})" if end - start < len(text) else ""
+        shown.append(f'"{"…" if start else ""}{part}{"…" if end < len(text) else ""}"{cut}')
+    return shown[0], shown[1]
+
+
+def _shared(one: str, other: str) -> int:
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -32,6 +32,7 @@ REASONS = {
     "unattested": "the server offers no evidence, and executor-attested is required",
     "kind": "the server offers less than it did when it was pinned",
     "drift": "this definition differs from its pin",
+    "pin": "its pin was not made under this gateway's key",
     "unknown-key": "the server holds none of the keys it presents",
     "replayed": "the server has seen this call already",
     "stale": "the server finds the call too old; compare the clocks",
@@ -43,6 +44,7 @@ ADVICE = {
     "drift": "review it with `etmcp approve {server}`",
     "kind": "review it with `etmcp approve {server}`",
     "definition": "review it with `etmcp approve {server}`",
+    "pin": "restore gateway.key from a backup, or pin the server anew with `etmcp approve {server}`",
     "root": 'name its attester key under "attesters" for {server} if you trust it',
 }
 

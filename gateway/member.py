@@ -1,7 +1,6 @@
 """One configured server: what it offers, and what of that is approved."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,7 +18,7 @@ from gateway.exchange import listing
 from gateway.feed import announcement
 from gateway.hub import Hub
 from gateway.link import Link
-from gateway.pins import Offer, Review, review
+from gateway.pins import Offer, Review
 from gateway.upstream import METHOD_NOT_FOUND, Json, UpstreamError, UpstreamRefused
 from gateway.upstream.session import LONGEST, STALE, Freshness, Items
 
@@ -42,7 +41,7 @@ class Listing:
         return None if self.review.kind_lowered or self.review.instructions_drifted else self.offer.instructions
 
     def approved(self, what: str, definitions: Mapping[str, Json]) -> dict[str, Json]:
-        """Those tools or prompts that match their pins; none of a server that lowered its kind."""
+        """Those tools, prompts or templates that match their pins; none of a server that lowered its kind."""
         if self.review.kind_lowered:
             return {}
         return {name: value for name, value in definitions.items() if f"{what} {name}" not in self.review.drifted}
@@ -103,36 +102,38 @@ class Member:
         deadline = anyio.current_time() + LIST_SECONDS
         self._eyes = audience
         try:
-            tools, prompts = await asyncio.gather(
-                self.items(link, "tools/list", "tools", deadline), self.items(link, "prompts/list", "prompts", deadline)
+            tools, prompts, templates = await asyncio.gather(
+                self.items(link, "tools/list", "tools", deadline),
+                self.items(link, "prompts/list", "prompts", deadline),
+                self.items(link, "resources/templates/list", "resourceTemplates", deadline),
             )
         except UpstreamError as e:
             self.connections.failed(link, e)
             raise
-        info, session = link.session.info, link.session
-        offer = Offer(
-            str(info.get("name", "")),
-            str(info.get("version", "")),
+        self._capabilities = link.session.capabilities
+        offer = Offer.listed(
+            link.session.info,
             link.caller.kind,
-            _by_name(tools.items),
-            _by_name(prompts.items),
-            session.instructions,
+            tools=tools.items,
+            prompts=prompts.items,
+            templates=templates.items,
+            instructions=link.session.instructions,
         )
-        self._capabilities = session.capabilities
         manifest = await self._manifest(offer, link.published)
-        self.listing = self._listings[audience.key] = Listing(
-            offer, manifest, review(offer, manifest), tools.freshness.least(prompts.freshness)
-        )
+        freshness = tools.freshness.least(prompts.freshness).least(templates.freshness)
+        reviewed = self._hub.pins.review(offer, manifest)
+        self.listing = self._listings[audience.key] = Listing(offer, manifest, reviewed, freshness)
         return self.listing
 
     async def items(self, link: Link, method: str, member: str, deadline: float) -> Items:
         """The raw objects of one kind; none where the server does not have that kind.
 
-        Tools and prompts come unsigned: their pins, and the definition digest in each receipt, are what holds them.
+        Tools, prompts and templates come unsigned: their pins, and the definition digest in each receipt of the first
+        two, are what holds them.
         """
-        if member not in link.session.capabilities and member != "resourceTemplates":
+        if ("resources" if member == "resourceTemplates" else member) not in link.session.capabilities:
             return Items([], LONGEST)
-        pinned = member in ("tools", "prompts")
+        pinned = member in ("tools", "prompts", "resourceTemplates")
 
         async def fetch(params: Json) -> Json:
             return await link.caller.fetch(listing(method, params, deadline))
@@ -145,15 +146,13 @@ class Member:
             raise
         return Items([item for item in found.items if isinstance(item, dict)], found.freshness)
 
-    async def approve(self, audience: Audience = SHARED) -> TrustedManifest:
-        """Sign what it offers now. Raises `Withheld` or `UpstreamError`."""
-        listing = await self.survey(audience)
-        link = await self.connections.link(audience)
+    async def approve(self, listing: Listing, audience: Audience = SHARED) -> None:
+        """Sign what was offered then: what the operator has read. Raises `Withheld` or `UpstreamError`."""
+        link, pins = await self.connections.link(audience), self._hub.pins
         attesters = link.published.manifest.attesters if link.published else frozenset[str]()
-        approved = await self._hub.pins.approve(self.alias, listing.offer, link.published, attesters)
-        self.listing = Listing(listing.offer, approved.manifest, review(listing.offer, approved.manifest))
-        self._listings[audience.key] = self.listing
-        return approved
+        approved = await pins.approve(self.alias, listing.offer, link.published, attesters)
+        reviewed = pins.review(listing.offer, approved.manifest)
+        self.listing = self._listings[audience.key] = Listing(listing.offer, approved.manifest, reviewed)
 
     async def _heard(self, audience: Audience, message: Json) -> None:
         if (news := announcement(message, signed_only=self.must_prove)) is not None:
@@ -164,15 +163,8 @@ class Member:
     async def _manifest(self, offer: Offer, published: TrustedManifest | None) -> Manifest:
         pins = self._hub.pins
         try:
-            manifest = pins.in_force(self.alias, published) or await pins.approve(self.alias, offer, published)
+            manifest = pins.in_force(self.alias, published) or await pins.first_sight(self.alias, offer)
             await pins.remember(offer)
         except AttestError as e:
             raise Withheld(self.alias, "the manifest", e.code) from e
         return manifest.manifest
-
-
-def _by_name(definitions: list[Json]) -> dict[str, Json]:
-    """Definitions by name. Of two under one name nobody could say which is meant, so neither is offered."""
-    names = Counter(str(definition.get("name")) for definition in definitions)
-    named = {str(definition["name"]): definition for definition in definitions if "name" in definition}
-    return {name: definition for name, definition in named.items() if names[name] == 1}

@@ -11,8 +11,8 @@ Every exchange, and every round with a client, has a receipt that is on disk bef
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import anyio
@@ -47,13 +47,15 @@ EXECUTOR: Kind = "executor-attested"
 
 @dataclass(frozen=True)
 class Request:
-    """What a client wants of one server, in that server's names. `definition`: the digest of the approved tool."""
+    """What a client wants of one server, in that server's names. `definition`: the digest of the approved tool;
+    `headers`: what of its arguments goes into HTTP headers."""
 
     member: Member
     method: str
     params: Json
     definition: str | None
     client: Client
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def purpose(self) -> Purpose:
@@ -270,6 +272,7 @@ def _ask(request: Request, link: Link, last: Round | None) -> Ask:
         previous=last.receipt if last else None,
         down=_numbers_only(client.down) if link.caller.kind == EXECUTOR else client.down,
         deadline=anyio.current_time() + member.server.etmcp.timeout,
+        headers=request.headers if link.session.era == "modern" else {},
     )
 
 

@@ -2,13 +2,18 @@
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 from attest.manifest import Manifest
 from gateway.cli.context import Commands, Context
-from gateway.differences import differences, quoted, visible
-from gateway.errors import UserError
+from gateway.client import looking
+from gateway.differences import differences, quoted
+from gateway.errors import UserError, Withheld
+from gateway.flags import INSTRUCTIONS
+from gateway.letters import plain
 from gateway.member import Listing, Member
-from gateway.pins import Pins
+from gateway.pins import Pins, pinned
 from gateway.runtime import Gateway
 
 
@@ -24,20 +29,28 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     """Exit code 0 where everything is approved at the end, 1 where the operator declined."""
     async with context.running() as gateway:
         member = find(gateway, options.server)
-        listing = await member.survey()
-        link = await member.connections.link()
-        pinned = gateway.pins.in_force(member.alias, link.published)
+        eyes = looking()
+        try:
+            listing = await member.survey(eyes)
+        except Withheld as e:
+            if e.code != "pin":
+                raise
+            return await _anew(member, gateway.pins, sure=options.yes, reason=e)
+        link = await member.connections.link(eyes)
+        held = gateway.pins.in_force(member.alias, link.published)
+        if held is not None:
+            for line in explain(listing, held.manifest, gateway.pins):
+                print(line)
+        for flag in gateway.aggregate.flagged(member.alias):
+            print(f"flagged: {flag}")
         if listing.review.clean and not listing.review.removed:
             print(f"{member.alias}: nothing to approve, everything matches its manifest")
             return 0
-        if pinned is not None:
-            for line in explain(listing, pinned.manifest, gateway.pins):
-                print(line)
         if not options.yes and not _agreed(member.alias):
             print(f"{member.alias}: left as it was")
             return 1
-        await member.approve()
-        print(f"{member.alias}: approved {len(listing.offer.tools)} tools as {listing.offer.kind}")
+        await member.approve(listing, eyes)
+        print(f"{member.alias}: approved {listing.offer.counted()} as {listing.offer.kind}")
     return 0
 
 
@@ -52,24 +65,48 @@ def find(gateway: Gateway, alias: str) -> Member:
 
 def explain(listing: Listing, manifest: Manifest, pins: Pins) -> list[str]:
     """What changed since the manifest, one line a difference, invisible characters spelled out."""
-    lines: list[str] = []
-    offer = listing.offer
+    offer, lines = listing.offer, list[str]()
     if listing.review.kind_lowered:
         lines.append(f"kind: was {manifest.kind} and is now {offer.kind}: its results can no longer be proven")
     if listing.review.instructions_drifted:
-        lines.append(f"instructions: now {quoted(offer.instructions)}")
-    for what, offered, pinned in (("tool", offer.tools, manifest.tools), ("prompt", offer.prompts, manifest.prompts)):
-        for name, definition in offered.items():
-            if f"{what} {name}" not in listing.review.drifted:
-                continue
-            old = pins.known(pinned[name]) if name in pinned else None
-            if name not in pinned:
-                lines.append(f"{what} {visible(name)}: new: {quoted(definition.get('description'))}")
-            elif old is None:
-                lines.append(f"{what} {visible(name)}: changed; the definition that was signed was never seen here")
-            else:
-                lines += [f"{what} {visible(name)}: {change}" for change in differences(old, definition)]
-    return lines + [f"{visible(name)}: gone" for name in listing.review.removed]
+        lines += _changed(INSTRUCTIONS, manifest.instructions, offer.shown(), pins)
+    digests = {subject: pin.full for subject, pin in pinned(manifest).items()}
+    for subject in listing.review.drifted:
+        lines += _changed(subject, digests.get(subject), offer.definitions(), pins)
+    return lines + [f"{plain(subject)}: gone" for subject in listing.review.removed]
+
+
+def _changed(subject: str, digest: str | None, offered: Mapping[str, Any], pins: Pins) -> Iterator[str]:
+    """How one definition, or the instructions, differ from those with this digest."""
+    now, name = offered.get(subject), plain(subject)
+    old = pins.known(digest) if digest else None
+    if digest is None:
+        whole = cast("dict[str, Any]", now) if isinstance(now, dict) else {"description": now}
+        yield f"{name}: new: {quoted(whole.get('description'))}"
+        known = {key: value for key, value in whole.items() if key in ("name", "uriTemplate", "description")}
+        yield from (f"{name}: {change}" for change in differences(known, whole))
+    elif old is None:
+        yield f"{name}: changed; what was signed was never seen here; now {quoted(now)}"
+    elif now is None:
+        yield f"{name}: gone; they were {quoted(old)}"
+    elif isinstance(now, dict):
+        yield from (f"{name}: {change}" for change in differences(old, now))
+    else:
+        yield from differences(old, now, name)
+
+
+async def _anew(member: Member, pins: Pins, *, sure: bool, reason: Withheld) -> int:
+    """Pin what the server offers now, since there is no pin to compare it with."""
+    print(f"{reason}\n{member.alias}: there is nothing to compare with; approving takes it as if it were seen first")
+    if not sure and not _agreed(member.alias):
+        print(f"{member.alias}: left as it was")
+        return 1
+    await pins.forget(member.alias)
+    listing = await member.survey(looking())
+    print(f"{member.alias}: pinned {listing.offer.counted()} as {listing.offer.kind}")
+    for flag in listing.review.flagged:
+        print(f"flagged: {flag}")
+    return 0
 
 
 def _agreed(alias: str) -> bool:

@@ -16,9 +16,9 @@ from gateway.cli.call import anonymous
 from gateway.cli.context import Commands, Context
 from gateway.cli.install import claude_desktop, snippet
 from gateway.cli.receipts import trust_document
-from gateway.differences import visible
 from gateway.errors import UserError
 from gateway.exchange.attested import AttestedCaller
+from gateway.letters import visible
 from gateway.runtime import Gateway
 from gateway.upstream import Downlink, Json, refuse
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from attest.canonical import canonical
 from gateway.cli.approve import find
 from gateway.cli.context import Commands, Context
+from gateway.client import looking
 from gateway.errors import UserError
 from gateway.home import load_or_create_key
 
@@ -27,7 +28,7 @@ def add(commands: Commands) -> None:
 async def run(options: argparse.Namespace, context: Context) -> int:
     """Write the envelope and say which settings make a gateway hold the server to it."""
     async with context.running() as gateway:
-        listing = await find(gateway, options.server).survey()
+        listing = await find(gateway, options.server).survey(looking())
     try:
         key = load_or_create_key(options.key)
         envelope = listing.offer.manifest(frozenset(options.attester)).sign(key)
@@ -35,7 +36,9 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     except OSError as e:
         raise UserError(f"{e.filename}: {e.strerror}; name files that can be written") from e
     publisher = key.public_key().public_bytes_raw().hex()
-    print(f"{options.file}: {len(listing.offer.tools)} tools, {listing.offer.kind}")
+    print(f"{options.file}: {listing.offer.counted()}, {listing.offer.kind}")
+    for flag in listing.review.flagged:
+        print(f"flagged: {flag}")
     settings = {"manifest": str(options.file.absolute()), "publisher": publisher}
     print(f'"etmcp": {json.dumps(settings)}')
     return 0

@@ -53,7 +53,9 @@ async def _following(context: Context, gateway: Gateway) -> AsyncGenerator[None]
     if context.config.source == "built in":
         yield
         return
-    task = asyncio.create_task(follow(Path(context.config.source), load, gateway.apply))
+    task = asyncio.create_task(
+        follow(Path(context.config.source), lambda path: load(path, context.environ), gateway.apply)
+    )
     try:
         yield
     finally:

@@ -6,11 +6,10 @@ from typing import Any
 
 import anyio
 
-from gateway.aggregate import SERVERS
+from gateway.aggregate import SERVERS, Aggregate
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
-from gateway.differences import visible
-from gateway.member import Member
+from gateway.letters import visible
 from gateway.runtime import Gateway
 from gateway.upstream import UpstreamGarbled
 from gateway.upstream.http import HttpTransport, new_pool
@@ -46,7 +45,7 @@ async def examined(gateway: Gateway) -> dict[str, dict[str, Any]]:
     """What there is to say of every server of this gateway, by alias."""
     eyes = looking()
     states = await gateway.aggregate.survey(eyes)
-    return {alias: await _told(gateway.aggregate.members[alias], state) for alias, state in states.items()}
+    return {alias: await _told(gateway.aggregate, alias, state) for alias, state in states.items()}
 
 
 def line(alias: str, server: dict[str, Any]) -> str:
@@ -54,19 +53,15 @@ def line(alias: str, server: dict[str, Any]) -> str:
     if "kind" not in server:
         return visible(f"{alias}: {server['state']}")
     what = f"{server['name']} {server['version']}".strip()
-    parts = [
-        server["state"],
-        what,
-        f"{server['era']} era",
-        server["protocol"],
-        server["kind"],
-        f"{server['tools']} tools",
-    ]
+    era = f"{server['era']} era, {server['protocol']}"
+    parts = [what, era, server["kind"], f"{server['tools']} tools"]
     blocked = f"; blocked: {', '.join(server['blocked'])} (see `etmcp approve {alias}`)" if server["blocked"] else ""
-    return visible(f"{alias}: {', '.join(parts)}{blocked}")
+    flagged = f"; look at: {'; '.join(server['flagged'])}" if server["flagged"] else ""
+    return visible(f"{alias}: {server['state']}; {', '.join(parts)}{blocked}{flagged}")
 
 
-async def _told(member: Member, state: str) -> dict[str, Any]:
+async def _told(aggregate: Aggregate, alias: str, state: str) -> dict[str, Any]:
+    member = aggregate.members[alias]
     listing = member.listing
     if listing is None or not state.startswith("ready"):
         return {"state": state}
@@ -81,6 +76,7 @@ async def _told(member: Member, state: str) -> dict[str, Any]:
         "tools": len(listing.offer.tools),
         "prompts": len(listing.offer.prompts),
         "blocked": sorted(listing.review.drifted),
+        "flagged": [str(flag) for flag in aggregate.flagged(member.alias)],
     }
 
 

@@ -6,7 +6,7 @@ import json
 from gateway.aggregate import SERVERS
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
-from gateway.differences import visible
+from gateway.letters import plain, visible
 
 
 def add(commands: Commands) -> None:
@@ -32,5 +32,5 @@ async def run(options: argparse.Namespace, context: Context) -> int:
                 kind = member.listing.offer.kind if member.listing else "not connected"
                 print(f"server {alias}: {kind}, {states[alias]}")
                 for name, change in member.listing.review.drifted.items() if member.listing else ():
-                    print(f"  blocked: {visible(name)} {change}; see `etmcp approve {alias}`")
+                    print(f"  blocked: {plain(name)} {change}; see `etmcp approve {alias}`")
         return 0 if all(state.startswith("ready") for state in states.values()) else 1

@@ -1,6 +1,7 @@
 """One MCP exchange with one upstream, and what the gateway can say of it afterwards. Two ways, one interface."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from attest.evidence import Assurance
@@ -15,7 +16,8 @@ class Ask:
     """One request in the upstream's own names. `definition` is the digest of the approved tool or prompt.
 
     `params` carry the client's `_meta` without our keys; `previous` is the receipt id of the round before, if this
-    continues a multi-round-trip. `deadline` is on the event loop's clock.
+    continues a multi-round-trip. `deadline` is on the event loop's clock; `headers` are further HTTP headers, which
+    show arguments to whoever routes (SEP-2243).
     """
 
     method: str
@@ -26,6 +28,7 @@ class Ask:
     previous: str | None
     down: Downlink
     deadline: float
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def listing(method: str, params: Json, deadline: float) -> Ask:

@@ -1,7 +1,7 @@
 """Exchanges with a server that signs its results under an appraised key."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 from attest import wire
@@ -76,8 +76,9 @@ class AttestedCaller:
         except AttestError as e:  # appraised, but no key that anything can be sealed to
             raise self._withheld(ask, e.code) from e
         held.ledger.begin()
+        headers: Mapping[str, str] = {} if self._sealed else ask.headers  # what is sealed is not told in a header
         reply = await self._session.request(
-            ask.method, request, client=ask.client, down=ask.down, deadline=ask.deadline
+            ask.method, request, client=ask.client, down=ask.down, deadline=ask.deadline, headers=headers
         )
         if (code := _refusal(reply)) == "unknown-key":
             return None

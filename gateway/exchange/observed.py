@@ -52,7 +52,7 @@ class ObservedCaller:
         """See `Caller.call`. A receipt that the server offers by itself is a claim: it is not passed on as one."""
         received_at = self._observer.clock()
         reply = await self._session.request(
-            ask.method, ask.params, client=ask.client, down=ask.down, deadline=ask.deadline
+            ask.method, ask.params, client=ask.client, down=ask.down, deadline=ask.deadline, headers=ask.headers
         )
         return self.witness(ask, reply, received_at)
 

@@ -17,6 +17,11 @@ def check_definition(definition: Json) -> None:
         raise InvalidDefinition(printable(reason))
 
 
+def usable(definition: Json) -> bool:
+    """Whether `check_definition` lets it pass."""
+    return find_invalid_x_mcp_header(definition.get("inputSchema")) is None
+
+
 def param_headers(definition: Json, arguments: Json) -> dict[str, str]:
     """Return the headers that a modern `tools/call` over HTTP carries beside its arguments.
 

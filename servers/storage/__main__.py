@@ -9,15 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import anyio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mcp.server.stdio import stdio_server
 
+from attest.arguments import Arguments, port, positive
 from attest.errors import AttestError
-from attest.schemes.software import SoftwareAttester
-from servers.pin import pin
-from servers.storage.crypto import KeyFileError, master_key
-from servers.storage.http import serve_http
+from servers.http import bound, serve_http
+from servers.roots import RootsError, load_roots
+from servers.software import KeyFileError, software_attester
 from servers.storage.identity import Callers, SingleUser, TrustedGateways
+from servers.storage.rotate import current_key, rotate
 from servers.storage.server import NAME, StorageServer, build
 from servers.storage.sqlite import SqliteStore
 from servers.storage.store import Quota, StoreError
@@ -34,41 +34,57 @@ def main(argv: list[str] | None = None) -> None:
     """The console script."""
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.single_user and options.transport == "http":
-        parser.error("--single-user needs stdio: over HTTP anybody on this machine would be that user")
     try:
-        anyio.run(_serve, options)
+        if options.command == "rotate":
+            _rotate(options)
+        elif options.single_user is not None and options.command == "http":
+            parser.error("--single-user needs stdio: over HTTP anybody on this machine would be that user")
+        else:
+            anyio.run(_serve, options)
     except (StoreError, AttestError) as e:
         sys.exit(_fail(e.detail))
-    except KeyFileError as e:
+    except (KeyFileError, RootsError) as e:
         sys.exit(_fail(str(e)))
     except OSError as e:
-        sys.exit(_fail(f"{e.filename or options.transport}: {e.strerror}; name a file or port that can be used"))
+        where = e.filename or (f"port {options.port}" if options.command == "http" else options.command)
+        sys.exit(_fail(f"{where}: {e.strerror}; name a file or port that can be used"))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:
     home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "etmcp" / "storage"
+    place = Arguments(add_help=False)
+    place.add_argument("--data", type=Path, default=home, metavar="DIR", help="where the database is kept")
+    place.add_argument("--master-key", type=Path, metavar="FILE", help="made once; DIR/master.key without")
+    parser = Arguments(prog=NAME, description="Keep objects for users, versioned and encrypted.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, told in (("stdio", "serve MCP on stdin and stdout"), ("http", "serve MCP on a loopback port")):
+        _serving(commands.add_parser(name, help=told, parents=[place]), http=name == "http")
+    commands.add_parser("rotate", help="put another master key in place of the one in use", parents=[place])
+    return parser
+
+
+def _serving(parser: argparse.ArgumentParser, *, http: bool) -> None:
     bounds = Quota()
-    parser = argparse.ArgumentParser(prog=NAME, description="Keep objects for users, versioned and encrypted.")
-    parser.add_argument("transport", choices=("stdio", "http"), help="how clients reach it")
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument(
         "--gateway", action="append", type=_key, metavar="KEY", help="Ed25519 key (hex) of a gateway to believe; repeat"
     )
     who.add_argument("--single-user", metavar="NAME", help="stdio only: whoever started it is this user")
-    parser.add_argument("--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"), help="loopback only")
-    parser.add_argument("--port", type=int, default=8403)
-    parser.add_argument("--data", type=Path, default=home, metavar="DIR", help="where the database is kept")
-    parser.add_argument("--master-key", type=Path, metavar="FILE", help="made once; DIR/master.key without")
-    parser.add_argument("--max-bytes", type=int, default=bounds.total_bytes, metavar="N", help="per user")
-    parser.add_argument("--max-objects", type=int, default=bounds.objects, metavar="N", help="per user")
-    parser.add_argument("--max-versions", type=int, default=bounds.versions, metavar="N", help="per object")
-    parser.add_argument("--max-object-bytes", type=int, default=bounds.object_bytes, metavar="N")
+    if http:
+        parser.add_argument(
+            "--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"), help="loopback only"
+        )
+        parser.add_argument("--port", type=port, default=8403)
+    parser.add_argument("--trust", type=Path, metavar="FILE", help="the keys and roots of results that are trusted")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="what is accepted of them, as etmcp-verify has it")
+    parser.add_argument("--max-bytes", type=_amount, default=bounds.total_bytes, metavar="N", help="per user")
+    parser.add_argument("--max-objects", type=positive, default=bounds.objects, metavar="N", help="per user")
+    parser.add_argument("--max-versions", type=positive, default=bounds.versions, metavar="N", help="per object")
+    parser.add_argument("--max-object-bytes", type=_amount, default=bounds.object_bytes, metavar="N")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
-    return parser
 
 
 def _key(text: str) -> bytes:
@@ -78,17 +94,21 @@ def _key(text: str) -> bytes:
     return key
 
 
-def _attester(key_file: Path | None) -> SoftwareAttester:
-    key = Ed25519PrivateKey.generate()
-    if key_file:
-        try:
-            key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(key_file.read_text().strip()))
-        except ValueError as e:
-            raise KeyFileError(f"{key_file}: {e}; name a file with 64 hex digits") from e
-    attester = SoftwareAttester(key, clock)
-    if descriptor := os.environ.pop("ETMCP_PIN_FD", None):
-        pin(int(descriptor), attester.public_key)
-    return attester
+def _amount(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) < 16 and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes")
+
+
+def _places(options: argparse.Namespace) -> tuple[Path, Path]:
+    """The master key's file and the database's."""
+    return options.master_key or options.data / "master.key", options.data / "storage.db"
+
+
+def _rotate(options: argparse.Namespace) -> None:
+    key, database = _places(options)
+    count = rotate(key, database)
+    _say(f"{NAME}: {count} versions sealed under a new {key}; start servers that run on this store again")
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -97,16 +117,19 @@ async def _serve(options: argparse.Namespace) -> None:
         callers = SingleUser(options.single_user)
     else:
         callers = TrustedGateways(options.gateway, NAME, clock)
+    roots = load_roots(options.trust, options.policy)
     quota = Quota(options.max_bytes, options.max_objects, options.max_versions, options.max_object_bytes)
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    master = master_key(options.master_key or options.data / "master.key")
-    attester = _attester(options.key_file)
-    store = SqliteStore(options.data / "storage.db", master, quota, clock)
+    key, database = _places(options)
+    master = current_key(key, database)
+    attester = software_attester(options.key_file, os.environ.pop("ETMCP_PIN_FD", None), clock)
+    store = SqliteStore(database, master, quota, clock)
     try:
         server = build(
             store,
             callers,
             attester,
+            roots,
             quota=quota,
             version=version("etmcp"),
             clock=clock,
@@ -114,12 +137,13 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         sweeping = asyncio.create_task(_sweep(server, store))
         try:
-            if options.transport == "stdio":
+            if options.command == "stdio":
                 async with stdio_server() as (reading, writing):
                     await server.run(reading, writing, server.create_initialization_options())
             else:
+                sockets = await bound(options.host, options.port)
                 _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {attester.public_key.hex()}")
-                await serve_http(server, options.host, options.port)
+                await serve_http(server, sockets)
         finally:
             sweeping.cancel()
     finally:

@@ -1,21 +1,15 @@
-"""The arguments of the five tools, and what clients are told of them."""
+"""The arguments of the six tools, and what clients are told of them."""
 
-from typing import Any, cast
+from mcp_types import ToolAnnotations
+from pydantic import Field
 
-from mcp_types import Tool, ToolAnnotations
-from pydantic import BaseModel, ConfigDict, Field
+from servers.flat import Arguments, flat_tool
 
 LONGEST_S = 10 * 366 * 86_400
 READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 # A put may push the oldest version out, and every one makes a new version.
 WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False)
 DELETES = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
-
-
-class Arguments(BaseModel):
-    """Exact types, no member that is not known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Path(Arguments):
@@ -64,25 +58,14 @@ class History(Path):
     limit: int | None = Field(None, ge=1, le=100, description="At most so many, newest first; 20 without")
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Flat JSON Schema: an optional member is one that is not required, without `anyOf` null or a default."""
-    schema = model.model_json_schema()
-    properties: dict[str, Any] = {}
-    for name, told in cast(dict[str, dict[str, Any]], schema["properties"]).items():
-        options = cast(list[dict[str, Any]], told.get("anyOf", [told]))
-        properties[name] = {"description": told["description"]} | {
-            key: value for key, value in options[0].items() if key not in {"title", "default"}
-        }
-    required = {"required": schema["required"]} if "required" in schema else {}
-    return {"type": "object", "properties": properties, **required, "additionalProperties": False}
+class Result(Arguments):
+    """`storage_result`"""
 
-
-def _tool(name: str, title: str, annotations: ToolAnnotations, model: type[BaseModel], description: str) -> Tool:
-    return Tool(name=name, title=title, description=description, input_schema=_schema(model), annotations=annotations)
+    receipt_id: str = Field(pattern="^[0-9a-f]{64}$", description="Receipt id: 64 hex digits, as told beside a result")
 
 
 DEFINITIONS = (
-    _tool(
+    flat_tool(
         "storage_put",
         "Store an object",
         WRITES,
@@ -91,7 +74,7 @@ DEFINITIONS = (
         "kept, so that storage_get can still read an older one. With expires_in the object is temporary. With "
         "if_version nothing is stored when somebody else changed the object meanwhile.",
     ),
-    _tool(
+    flat_tool(
         "storage_get",
         "Read an object",
         READS,
@@ -99,25 +82,34 @@ DEFINITIONS = (
         "Read an object of the current user: its newest version, or an older one. Text comes as text, other content "
         "as base64.",
     ),
-    _tool(
+    flat_tool(
         "storage_list",
         "List objects",
         READS,
         List,
         "List the objects of the current user in order of path, with version, size, media type and times.",
     ),
-    _tool(
+    flat_tool(
         "storage_delete",
         "Delete an object",
         DELETES,
         Delete,
         "Delete an object of the current user with all its versions. This cannot be undone.",
     ),
-    _tool(
+    flat_tool(
         "storage_history",
         "List versions",
         READS,
         History,
         "List the versions of an object of the current user that are kept, newest first.",
+    ),
+    flat_tool(
+        "storage_result",
+        "Read a result by its receipt",
+        READS,
+        Result,
+        "Read a result that was kept with its receipt, after checking it again. `label` is verified only if it leads "
+        "to a key that this server was told to trust, else self-consistent, untrusted. A bundle that fails the "
+        "check is an error that names the step, and its result is not given.",
     ),
 )

@@ -20,6 +20,8 @@ from mcp.server.subscriptions import (
 from mcp_types import SubscriptionsListenRequestParams, SubscriptionsListenResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
+from attest.identity import META
+
 MAX_STREAMS = 64
 MAX_SUBSCRIPTIONS = 1000
 PATIENCE_S = 1.0
@@ -106,4 +108,5 @@ class Feeds:
                 if uri in uris:
                     await connection.send_resource_updated(str(uri))
                 if listed:
-                    await connection.send_resource_list_changed()
+                    # Several users may share the connection; it acted as this one.
+                    await connection.send_resource_list_changed(meta={META: {"user": user}})

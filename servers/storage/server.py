@@ -34,14 +34,18 @@ from mcp_types import (
 
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
+from attest.errors import IdentityError
 from attest.evidence import Attester
+from attest.identity import META, Request
 from attest.wire import meta_of
 from servers.attested import Attested, report
 from servers.identity import Identity
+from servers.roots import Roots
 from servers.storage.arguments import DEFINITIONS
 from servers.storage.feeds import Feeds, RequestContext, TooMany
-from servers.storage.identity import META, Callers, IdentityError
+from servers.storage.identity import Callers
 from servers.storage.resources import TEMPLATES, Resources
+from servers.storage.results import Results
 from servers.storage.store import Quota, Store
 from servers.storage.tools import Tools
 
@@ -53,7 +57,7 @@ _ASSERTION: ContextVar[Any] = ContextVar("assertion", default=None)
 class StorageServer(Server[Any]):
     """The server; `feeds` is where changes that no client made are told."""
 
-    def __init__(self, store: Store, callers: Callers, *, version: str) -> None:
+    def __init__(self, store: Store, callers: Callers, results: Results, *, version: str) -> None:
         super().__init__(
             NAME,
             title="ETMCP storage server",
@@ -71,7 +75,7 @@ class StorageServer(Server[Any]):
         )
         self._callers = callers
         self.feeds = Feeds()
-        self._tools, self._resources = Tools(store, self.feeds), Resources(store)
+        self._tools, self._resources = Tools(store, self.feeds, results), Resources(store, results)
 
     def create_initialization_options(
         self,
@@ -92,7 +96,7 @@ class StorageServer(Server[Any]):
 
     def _user(self, ctx: RequestContext) -> str:
         try:
-            caller = self._callers.caller(_ASSERTION.get())
+            caller = self._callers.caller(_ASSERTION.get(), Request(ctx.method, ctx.params or {}))
         except IdentityError as e:
             raise MCPError(INVALID_REQUEST, f"identity refused: {e}", {META: e.code}) from e
         report(environment={"identity": caller.basis}, usage={})
@@ -142,6 +146,7 @@ def build(
     store: Store,
     callers: Callers,
     attester: Attester,
+    roots: Roots,
     *,
     quota: Quota,
     version: str,
@@ -149,9 +154,9 @@ def build(
     require_sealed: bool = False,
 ) -> StorageServer:
     """The server, attested. `clock` returns milliseconds since 1970."""
-    server = StorageServer(store, callers, version=version)
+    server = StorageServer(store, callers, Results(store, roots, clock), version=version)
     told = {"name": NAME, "version": version}
-    policy_digest = sha256_hex(canonical(quota.document()))
+    policy_digest = sha256_hex(canonical(quota.document() | {"roots": roots.told}))
     configuration = {"server": told, "policy": policy_digest}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     attested = Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)

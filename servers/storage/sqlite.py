@@ -20,7 +20,7 @@ from servers.storage.worker import Task, Worker
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS vault (fingerprint BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS users (user BLOB PRIMARY KEY, last INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS users (user BLOB PRIMARY KEY, last INTEGER NOT NULL, name BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions (
     user BLOB NOT NULL, path BLOB NOT NULL, number INTEGER NOT NULL, expires INTEGER, meta BLOB NOT NULL,
     body BLOB NOT NULL, UNIQUE (user, path, number));
@@ -127,7 +127,10 @@ class SqliteStore:
         version = content.version(path, number, now, lifetime)
         tag, meta = vault.path(path), seal_version(vault, version)
         body = vault.seal(b"body", tag, number, content.data)
-        connection.execute("INSERT OR REPLACE INTO users VALUES (?, ?)", (vault.tag, number))
+        if row is None:
+            connection.execute("INSERT INTO users VALUES (?, ?, ?)", (vault.tag, number, vault.sealed_name()))
+        else:
+            connection.execute("UPDATE users SET last = ? WHERE user = ?", (number, vault.tag))
         if kept:  # only the newest version says when the object ends
             connection.execute("UPDATE versions SET expires = NULL WHERE user = ? AND path = ?", (vault.tag, tag))
         for old in surplus:

@@ -1,16 +1,16 @@
-"""What the five tools do and answer."""
+"""What the six tools do and answer."""
 
 import base64
 import binascii
 from collections.abc import Mapping
 from typing import Any, cast
 
-from mcp_types import CallToolResult, TextContent
-from pydantic import ValidationError
+from mcp_types import CallToolResult
 
-from attest.canonical import canonical
-from servers.storage.arguments import Delete, Get, History, List, Put
+from servers.flat import ArgumentError, answered, refused
+from servers.storage.arguments import Delete, Get, History, List, Put, Result
 from servers.storage.feeds import Feeds
+from servers.storage.results import ResultRefused, Results, refuse_view, view_of
 from servers.storage.store import Content, Store, StoreError, Version
 from servers.storage.uris import uri_of
 
@@ -20,14 +20,15 @@ Json = dict[str, Any]
 class Tools:
     """What the tools do for one user at a time."""
 
-    def __init__(self, store: Store, feeds: Feeds) -> None:
-        self._store, self._feeds = store, feeds
+    def __init__(self, store: Store, feeds: Feeds, results: Results) -> None:
+        self._store, self._feeds, self._results = store, feeds, results
         self._run = {
             "storage_put": (Put, self._put),
             "storage_get": (Get, self._get),
             "storage_list": (List, self._list),
             "storage_delete": (Delete, self._delete),
             "storage_history": (History, self._history),
+            "storage_result": (Result, self._result),
         }
 
     def __contains__(self, name: str) -> bool:
@@ -37,15 +38,16 @@ class Tools:
         """The result of one call; what the caller can mend comes as a tool error with a stable code."""
         model, run = self._run[name]
         try:
-            told = await run(user, cast(Any, model.model_validate(dict(arguments))))
-        except ValidationError as e:
-            first = e.errors(include_url=False, include_input=False)[0]
-            return _failed("arguments", f"{'.'.join(map(str, first['loc'])) or name}: {first['msg']}")
+            return answered(await run(user, cast(Any, model.read(arguments))))
+        except ArgumentError as e:
+            return refused("arguments", e.detail)
         except StoreError as e:
-            return _failed(e.code, e.detail)
-        return _result(told)
+            return refused(e.code, e.detail)
+        except ResultRefused as e:
+            return refused("refused", e.detail, verdict=e.verdict)
 
     async def _put(self, user: str, put: Put) -> Json:
+        refuse_view(put.path)
         if (put.text is None) == (put.base64 is None):
             raise StoreError("arguments", "give the content as text or as base64, one of the two")
         if put.text is not None:
@@ -54,7 +56,7 @@ class Tools:
             content = Content(_decode(put.base64 or ""), put.media_type or "application/octet-stream", is_text=False)
         lifetime = put.expires_in * 1000 if put.expires_in else None
         version, new = await self._store.put(user, put.path, content, lifetime=lifetime, if_version=put.if_version)
-        await self._feeds.publish(user, uri_of(user, put.path), listed=new)
+        await self._changed(user, put.path, listed=new)
         return describe(user, version) | {"created": new}
 
     async def _get(self, user: str, get: Get) -> Json:
@@ -69,12 +71,21 @@ class Tools:
 
     async def _delete(self, user: str, delete: Delete) -> Json:
         version = await self._store.delete(user, delete.path, delete.if_version)
-        await self._feeds.publish(user, uri_of(user, delete.path), listed=True)
+        await self._changed(user, delete.path, listed=True)
         return {"path": version.path, "deleted": True, "version": version.number}
 
     async def _history(self, user: str, asked: History) -> Json:
         versions = await self._store.history(user, asked.path, asked.limit or 20)
         return {"versions": [describe(user, version) for version in versions]}
+
+    async def _result(self, user: str, asked: Result) -> Json:
+        found = await self._results.read(user, asked.receipt_id)
+        return found.told | {"result": found.text, "createdAt": found.version.created_at}
+
+    async def _changed(self, user: str, path: str, *, listed: bool) -> None:
+        await self._feeds.publish(user, uri_of(user, path), listed=listed)
+        if (view := view_of(path)) is not None:
+            await self._feeds.publish(user, uri_of(user, view), listed=False)
 
 
 def describe(user: str, version: Version) -> Json:
@@ -96,16 +107,3 @@ def _decode(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as e:
         raise StoreError("arguments", "base64: not base64; encode the bytes with padding") from e
-
-
-def _result(told: Json) -> CallToolResult:
-    return CallToolResult(
-        content=[TextContent(type="text", text=canonical(told).decode())], structured_content=told, is_error=False
-    )
-
-
-def _failed(code: str, detail: str) -> CallToolResult:
-    told = {"error": {"code": code, "message": detail}}
-    return CallToolResult(
-        content=[TextContent(type="text", text=f"{code}: {detail}")], structured_content=told, is_error=True
-    )

@@ -5,6 +5,7 @@ from urllib.parse import quote, unquote
 
 SCHEME = "etmcp://"
 TEMPLATE = "etmcp://{user}/{+path}"
+RESULT_TEMPLATE = "etmcp://{user}/results/{receiptId}"
 VERSION_TEMPLATE = "etmcp://{user}/{+path}{?version}"
 _URI = re.compile(r"etmcp://([^/?#]+)/([^?#]+)(?:\?version=([1-9][0-9]{0,15}))?")
 

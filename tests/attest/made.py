@@ -16,7 +16,7 @@ from attest.dsse import Envelope
 from attest.encoding import salted, sha256_hex
 from attest.errors import AttestError
 from attest.evidence import Binding, Endorsements, Evidence, key_id
-from attest.manifest import Manifest, Pin
+from attest.manifest import Manifest, Pin, text_digest
 from attest.policy import AllOf, MinAssurance, NotDebug, Policy
 from attest.receipt import Exchange, Receipt
 from attest.schemes.software import SCHEME, SoftwareAttester
@@ -104,7 +104,8 @@ MANIFEST = Manifest(
     kind="executor-attested",
     tools={"add": Pin.of({"name": "add", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}})},
     prompts={"greet": Pin.of({"name": "greet", "arguments": [{"name": "who", "required": True}]})},
-    instructions=sha256_hex(b"Adds numbers."),
+    templates={"sum://{n}": Pin.of({"name": "sum", "uriTemplate": "sum://{n}", "mimeType": "text/plain"})},
+    instructions=text_digest("Adds numbers."),
     attesters=frozenset({raw("attester").hex()}),
 )
 

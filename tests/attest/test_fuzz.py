@@ -17,6 +17,7 @@ from attest.canonical import canonical, parse
 from attest.dsse import Envelope
 from attest.errors import AttestError
 from attest.evidence import Binding, Evidence, key_id
+from attest.identity import Request, sign_assertion, verify_assertion
 from attest.manifest import Manifest
 from attest.policy import load
 from attest.receipt import Receipt
@@ -36,11 +37,14 @@ from tests.attest.made import (
     raw,
     receipt,
     sign,
+    signing_key,
     verify,
 )
 from tests.attest.test_call import HEADER, KEY_ID, SALT
 
 KEY = SealingKey()
+ASKED = Request("tools/call", {"name": "a"})
+ASSERTED = sign_assertion(signing_key("observer"), "alice", "here", ASKED, now=NOW, nonce="0" * 32)
 EVIDENCE = wire.dump_evidence(evidence(), BINDING).encode()
 POLICY = {"allOf": [{"anyOf": [{"minAssurance": "software"}]}, {"measurement": {"register": "r", "values": ["v"]}}]}
 TRUST = {"format": FORMAT, "anchors": {"software": [raw("attester").hex()]}}
@@ -76,6 +80,7 @@ FROM_JSON: dict[str, tuple[Callable[[Any], object], Any]] = {
         lambda value: read_request("tools/call", {"_meta": {wire.CALL: value}}, KEY, KEY_ID),
         plain_request(HEADER, {}, SALT)["_meta"][wire.CALL],
     ),
+    "identity": (lambda value: verify_assertion(value, [raw("observer")], "here", ASKED, NOW), ASSERTED),
     "reply": (lambda value: open_reply(HEADER, {"_meta": {wire.SEALED: value}}, KEY), "AAAA"),
 }
 TOKENS = st.sampled_from(

@@ -20,6 +20,7 @@ from attest import schemes
 from attest.canonical import canonical, parse
 from attest.dsse import Envelope
 from attest.errors import CanonicalError, ManifestError, PolicyError
+from attest.identity import Request, verify_assertion
 from attest.manifest import open_manifest
 from attest.receipt import Receipt
 from attest.statement import Statement
@@ -135,6 +136,18 @@ def test_the_receipt_reads_back_and_is_named_by_its_statement() -> None:
     receipt = Receipt.from_json(vector)
     assert receipt.to_json() == vector
     assert receipt.receipt_id == value("statement")[0]["receiptId"]
+
+
+def test_an_assertion_of_identity_covers_its_request() -> None:
+    vector = value("identity")
+    key = bytes.fromhex(vector["publicKey"])
+    for case in vector["cases"]:
+        assert hashlib.sha256(case["covered"].encode()).hexdigest() == case["request"]
+        payload = json.loads(base64.b64decode(case["assertion"]["payload"]))
+        assert payload["request"] == case["request"]
+        request = Request(**json.loads(case["covered"]))
+        said = verify_assertion(case["assertion"], [key], vector["audience"], request, vector["now"])
+        assert (said.user, said.nonce) == (vector["user"], case["nonce"])
 
 
 def verdict(path: Path, policy: str = "policy/good-software.json", trust: str = "trust/good-vectors.json") -> Any:

@@ -109,7 +109,7 @@ CONFIGURATION = {
     "a configuration that is not JSON": Row("tools", ("config.json: ", "Invalid JSON", "README"), config("{oops")),
     "a configuration that is not text": Row("tools", ("config.json: ", "Invalid JSON", "README"), config(b"\xff\xfe")),
     "a configuration that is a list": Row("tools", ("config.json: ", "README"), config([])),
-    "a configuration without servers": Row("tools", ("mcpServers: Field required", "README"), config({})),
+    "a configuration without servers": Row("tools", ('needs either "mcpServers"', "README"), config({})),
     "a server twice": Row(
         "tools",
         ("config.json: an object names one key twice", "correct it"),
@@ -119,6 +119,15 @@ CONFIGURATION = {
     "a setting that does not exist": Row("tools", ("lean.etmcp.requires: ", "README"), settings(requires="x")),
     "a setting with a wrong value": Row("tools", ("lean.etmcp.era: ", "README"), settings(era="late")),
     "a timeout of nothing": Row("tools", ("lean.etmcp.timeout: ", "README"), settings(timeout=0)),
+    "a variable that is not set": Row(
+        "tools", ("mcpServers.lean.args: the variable NONE is not set", "set it"), server(command="a", args=["${NONE}"])
+    ),
+    "a name given twice": Row(
+        "tools", ('"names" gives x twice', "one place"), settings(names={"echo": "x", "other": "x"})
+    ),
+    "a registry that is nowhere": Row(
+        "tools", ("registry: needs", "add one"), config({"mcpServers": {}, "registry": {"args": []}})
+    ),
     "neither command nor url": Row("tools", ("mcpServers.lean: ", '"command"', '"url"', "add one"), server(args=[])),
     "both command and url": Row("tools", ("mcpServers.lean: ", "drop the other"), server(command="a", url="http://a")),
     "a manifest without its publisher": Row("tools", ("lean.etmcp: ", "give both"), settings(manifest="m.json")),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.differences import differences, quoted, visible
+from gateway.differences import differences, quoted
+from gateway.letters import visible
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
@@ -61,6 +62,35 @@ def test_nothing_invisible_stays(text: str) -> None:
     assert visible(shown) == shown
 
 
-def test_a_long_value_is_cut_and_says_so() -> None:
-    assert quoted("x" * 401) == f'"{"x" * 400}…" (401 characters)'
-    assert quoted("x" * 400) == f'"{"x" * 400}"'
+def test_a_value_is_shown_whole() -> None:
+    assert quoted("x" * 5000) == f'"{"x" * 5000}"'
+
+
+def test_of_long_texts_the_part_that_differs_is_shown() -> None:
+    old = "a" * 1000 + "read it" + "b" * 1000
+    (said,) = differences({"d": old}, {"d": old.replace("read", "send")})
+    before, after = (f"{'a' * 40}{word} it{'b' * 36}" for word in ("read", "send"))
+    assert said == (
+        f'd was "…{before}…" (characters 961 to 1043 of 2007) and is now "…{after}…" (characters 961 to 1043 of 2007)'
+    )
+
+
+@given(st.text(min_size=150), st.text(max_size=3), st.text(max_size=3), st.text(min_size=150))
+def test_a_difference_deep_in_a_long_text_is_never_cut_away(head: str, one: str, other: str, tail: str) -> None:
+    for said in differences({"d": head + one + tail}, {"d": head + other + tail}):
+        before, after = said.removeprefix("d was ").split(" and is now ", 1)
+        assert before != after
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("copy", "\u0441\u043e\u0440\u0443", 'd was "copy" and is now "\\u{441}\\u{43e}\\u{440}\\u{443}"'),
+        ("\u00e5", "a\u030a", 'd was "\\u{e5}" and is now "a\\u{30a}"'),
+        ("1", 1, 'd was ""1"" and is now "1"'),
+        ("a", "a\ufe0f", 'd was "a" and is now "a\\u{fe0f}"'),
+        ("a", "a\u3164", 'd was "a" and is now "a\\u{3164}"'),
+    ],
+)
+def test_what_looks_the_same_is_told_apart(old: Any, new: Any, said: str) -> None:
+    assert list(differences({"d": old}, {"d": new})) == [said]

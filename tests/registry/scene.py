@@ -56,7 +56,7 @@ def manifest(
 ) -> Json:
     """A manifest with one tool."""
     tools = {"today": Pin.of({"name": "today"})}
-    return Manifest(name, version, "observer-attested", tools, {}, None, attesters).sign(key).to_json()
+    return Manifest(name, version, "observer-attested", tools, {}, {}, None, attesters).sign(key).to_json()
 
 
 def sign(challenge: Challenge, server: Json, envelope: Json, key: Ed25519PrivateKey = KEY) -> bytes:

@@ -34,7 +34,9 @@ ROOT = Path(__file__).parents[2]
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 NAME = "com.example/weather"
 ENTRY: Json = {"$schema": SCHEMA, "name": NAME, "description": "Weather of the day", "version": "1.0.0"}
-MANIFEST = Manifest(NAME, "1.0.0", "observer-attested", {"t": Pin.of({"name": "t"})}, {}, None, frozenset()).sign(KEY)
+MANIFEST = Manifest(NAME, "1.0.0", "observer-attested", {"t": Pin.of({"name": "t"})}, {}, {}, None, frozenset()).sign(
+    KEY
+)
 SECONDS = 20
 TOOLS = ["registry_search", "registry_get", "registry_verify", "registry_publish", "registry_status", "registry_log"]
 

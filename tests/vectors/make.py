@@ -17,6 +17,8 @@ from attest.canonical import canonical, parse
 from attest.dsse import Envelope, pae
 from attest.encoding import length_prefixed, salted, sha256_hex
 from attest.evidence import key_id
+from attest.identity import Request, sign_assertion
+from attest.manifest import Manifest
 from attest.schemes.software import LIFETIME_MS, MEDIA_TYPE, SCHEME
 from attest.seal import REPLY, REQUEST
 from attest.statement import PAYLOAD_TYPE, Statement
@@ -59,6 +61,7 @@ def every_file() -> Iterator[File]:
         ("seal", seal()),
         ("statement", statement()),
         ("receipt", made.receipt().to_json()),
+        ("identity", identity()),
     ):
         yield f"values/{name}.json", _pretty(value)
     yield from bundle_files()
@@ -296,6 +299,25 @@ def _preimages(params: Any, result: Any, **changes: Any) -> Bundle:
     return made.bundle(said, params=sent, result=got)
 
 
+def identity() -> Any:
+    """An assertion of each form, with the request that it stands beside."""
+    calls: dict[str, Any] = {"name": "storage_get", "arguments": {"path": "notes/\u00e4 b.md", "version": 2}}
+    listens: dict[str, Any] = {"notifications": {"resourceSubscriptions": ["etmcp://alice/a"]}}
+    key, user, audience = made.signing_key("observer"), "alice", "etmcp-storage"
+    cases: list[dict[str, Any]] = []
+    for method, params, nonce in (
+        ("tools/call", calls, made.octets("assertion", 16).hex()),
+        ("subscriptions/listen", listens, made.octets("listens", 16).hex()),
+        ("resources/list", {}, None),
+    ):
+        request = Request(method, {**params, "_meta": {"progressToken": 1}})
+        assertion = sign_assertion(key, user, audience, request, now=made.NOW, nonce=nonce)
+        covered = canonical({"method": method, "params": params}).decode()
+        cases.append({"covered": covered, "request": request.digest(), "nonce": nonce, "assertion": assertion})
+    public = key.public_key().public_bytes_raw().hex()
+    return {"publicKey": public, "user": user, "audience": audience, "now": made.NOW, "cases": cases}
+
+
 def bundle_files() -> Iterator[File]:
     """Checked at `now` under `trust/good-vectors.json` and `policy/good-software.json`."""
     steps: dict[str, str] = {}
@@ -360,23 +382,31 @@ def manifest_files() -> Iterator[File]:
     def signed(payload: bytes, *, by: str = "publisher", key: str = name, kind: str = PAYLOAD_TYPE) -> bytes:
         return canonical(made.sign(payload, name=by, key=key, kind=kind).to_json())
 
+    def changed(**members: Any) -> bytes:
+        value = parse(_changed(text, **members))
+        digest = sha256_hex(canonical(value["predicate"]))  # so that nothing else is wrong with it
+        return signed(canonical(value | {"subject": [{"name": "calculator", "digest": {"sha256": digest}}]}))
+
     value = parse(text)
     pins = value["predicate"]["tools"]
     yield "values/publisher.json", _pretty({"publicKey": made.raw("publisher").hex(), "payload": text.decode()})
     yield "manifests/good-calculator.json", signed(text)
     yield (
         "manifests/good-bare.json",
-        signed(replace(made.MANIFEST, tools={}, prompts={}, instructions=None, attesters=frozenset[str]()).encode()),
+        signed(Manifest("calculator", "1.0.0", "executor-attested", {}, {}, {}, None, frozenset()).encode()),
     )
     yield "manifests/bad-key-other.json", signed(text, by="stranger", key=key_id(made.raw("stranger")))
     yield "manifests/bad-signature-by-another.json", signed(text, by="stranger")
     yield "manifests/bad-malformed-receipt-as-manifest.json", signed(made.STATEMENT.encode())
     yield "manifests/bad-malformed-payload-type.json", signed(text, kind=MEDIA_TYPE)
     yield "manifests/bad-malformed-not-canonical.json", signed(json.dumps(value).encode())
-    yield "manifests/bad-malformed-member.json", signed(_changed(text, note="hi"))
-    yield "manifests/bad-malformed-kind.json", signed(_changed(text, kind="hardware"))
-    yield "manifests/bad-malformed-attester.json", signed(_changed(text, attesters=["me"]))
-    yield "manifests/bad-malformed-pin.json", signed(_changed(text, tools={"add": {"full": pins["add"]["full"]}}))
+    yield "manifests/bad-malformed-member.json", changed(note="hi")
+    yield "manifests/bad-malformed-kind.json", changed(kind="hardware")
+    yield "manifests/bad-malformed-attester.json", changed(attesters=["me"])
+    yield "manifests/bad-malformed-pin.json", changed(tools={"add": {"full": pins["add"]["full"]}})
+    yield "manifests/bad-malformed-no-templates.json", changed(templates="absent")
+    template = {"sum://{n}": {**pins["add"], "uri": "sum://1"}}
+    yield "manifests/bad-malformed-template-pin.json", changed(templates=template)
     wrong = value | {"subject": [{"name": "calculator", "digest": {"sha256": "00" * 32}}]}
     yield "manifests/bad-malformed-subject-digest.json", signed(canonical(wrong))
 

@@ -9,14 +9,17 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from attest.identity import META, Request, sign_assertion
 from attest.schemes.software import SoftwareAttester
-from servers.storage.identity import META, Callers, TrustedGateways, sign_assertion
+from servers.roots import Roots, read_roots
+from servers.storage.identity import Callers, TrustedGateways
 from servers.storage.server import NAME, StorageServer, build
 from servers.storage.sqlite import SqliteStore
 from servers.storage.store import Content, Quota
 
 MASTER = bytes(range(32))
 USUAL = Quota()
+NO_ROOTS = read_roots(None, None, "server")
 START = 1_800_000_000_000
 
 
@@ -41,10 +44,14 @@ class Gateway:
     def public(self) -> bytes:
         return self.key.public_key().public_bytes_raw()
 
-    def meta(self, user: str) -> Any:
-        """The `_meta` of one request of a user; `Any`, as the SDK's type knows only its own members."""
-        nonce = secrets.token_hex(16)
-        return {META: sign_assertion(self.key, user, NAME, now=self.clock.now, nonce=nonce)}
+    def meta(self, user: str, method: str, **params: Any) -> Any:
+        """The `_meta` of this request of a user; `Any`, as the SDK's type knows only its own members."""
+        request, nonce = Request(method, params), secrets.token_hex(16)
+        return {META: sign_assertion(self.key, user, NAME, request, now=self.clock.now, nonce=nonce)}
+
+    def calling(self, user: str, tool: str, arguments: dict[str, Any]) -> Any:
+        """The same for a tool call."""
+        return self.meta(user, "tools/call", name=tool, arguments=arguments)
 
 
 @dataclass
@@ -67,13 +74,15 @@ def open_store(folder: Path, clock: Clock, quota: Quota = USUAL, master: bytes =
 
 
 @asynccontextmanager
-async def stage(folder: Path, *, quota: Quota = USUAL, callers: Callers | None = None) -> AsyncGenerator[Stage]:
+async def stage(
+    folder: Path, *, quota: Quota = USUAL, callers: Callers | None = None, roots: Roots = NO_ROOTS
+) -> AsyncGenerator[Stage]:
     """A server that believes one gateway."""
     clock = Clock()
     gateway, store = Gateway(clock), open_store(folder, clock, quota)
     attester = SoftwareAttester(Ed25519PrivateKey.generate(), clock)
     believed = callers or TrustedGateways([gateway.public], NAME, clock)
-    server = build(store, believed, attester, quota=quota, version="1", clock=clock)
+    server = build(store, believed, attester, roots, quota=quota, version="1", clock=clock)
     try:
         yield Stage(server, store, gateway, clock, attester)
     finally:

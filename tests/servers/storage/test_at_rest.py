@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from servers.storage.crypto import KeyFileError, SealError, Vault, master_key
+from servers.software import KeyFileError
+from servers.storage.crypto import SealError, Vault, master_key
 from servers.storage.sqlite import SqliteStore
 from servers.storage.store import Content, StoreError
 from tests.servers.storage.scene import MASTER, Clock, open_store, text

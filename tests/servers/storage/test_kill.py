@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+from servers.storage.store import Quota
 from tests.servers.storage.scene import Clock, open_store
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +48,7 @@ def lane(folder: Path, lives: int, seed: int) -> tuple[int, int]:
 
 
 async def check(folder: Path, newest: dict[str, int], promised: dict[tuple[str, int], str]) -> None:
-    """The newest promise of each path is kept; a version after it was stored, but its writer never lived to tell."""
+    """The newest promises of each path are kept; a version after them is one whose writer never lived to tell."""
     with closing(open_store(folder, Clock())) as store:
         for path, number in newest.items():
             version, data = await store.get("alice", path)
@@ -55,6 +56,9 @@ async def check(folder: Path, newest: dict[str, int], promised: dict[tuple[str, 
             assert data.decode().startswith(f"{path} ")
             _, said = await store.get("alice", path, number)
             assert said.decode() == promised[path, number]
+            kept = {version.number for version in await store.history("alice", path, Quota().versions)}
+            acknowledged = {n for p, n in promised if p == path and n >= min(kept)}
+            assert acknowledged <= kept  # older ones made way, and no other is missing
 
 
 def test_200_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:

@@ -9,18 +9,28 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mcp import Client
 from mcp.client.sse import sse_client
+from mcp_types import (
+    EmptyResult,
+    SubscribeRequest,
+    SubscribeRequestParams,
+    SubscriptionsListenRequest,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+)
 
 from attest import wire
 from attest.call import CallHeader, open_reply, sealed_request
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
 from attest.evidence import Endorsements
+from attest.identity import META, Request, sign_assertion
 from attest.policy import MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.schemes.software import SoftwareScheme
@@ -28,8 +38,8 @@ from attest.seal import SealingKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from servers.storage.__main__ import main
-from servers.storage.identity import META, sign_assertion
 from servers.storage.server import NAME
+from tests.servers.storage.test_surface import Ear
 from tests.support.rawclient import ETMCP, Era, Json, StdioClient, envelope, wait_for
 
 GATEWAY = Ed25519PrivateKey.generate()
@@ -41,8 +51,9 @@ def clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-def assertion(user: str) -> Json:
-    return {META: sign_assertion(GATEWAY, user, NAME, now=clock(), nonce=secrets.token_hex(16))}
+def assertion(user: str, method: str, params: Json) -> Json:
+    request, nonce = Request(method, params), secrets.token_hex(16)
+    return {META: sign_assertion(GATEWAY, user, NAME, request, now=clock(), nonce=nonce)}
 
 
 class Wire:
@@ -79,7 +90,7 @@ class Wire:
         self, held: AttestationResult, method: str, params: Json, definition: str | None, user: str | None
     ) -> tuple[Json, VerifiedReceipt]:
         """The answer to a sealed call, and its receipt, verified."""
-        said = assertion(user) if user else {}
+        said = assertion(user, method, params) if user else {}
         nonce, salt, reply = secrets.token_hex(32), secrets.token_bytes(32), SealingKey()
         header = CallHeader(method, held.key_id, nonce, self._stream, clock())
         carried = {**params, "_meta": {**envelope(), **said}}
@@ -146,9 +157,8 @@ def test_receipts_of_sealed_calls_verify_whoever_the_caller_is(tmp_path: Path) -
         refused = server.request("tools/call", put)["error"]
         assert refused["data"] == {META: "missing"}
     with running(tmp_path) as server:  # it is there after a restart
-        got = server.request(
-            "tools/call", {"name": "storage_get", "arguments": {"path": "a"}, "_meta": assertion("alice")}
-        )
+        get: Json = {"name": "storage_get", "arguments": {"path": "a"}}
+        got = server.request("tools/call", {**get, "_meta": assertion("alice", "tools/call", get)})
         assert got["result"]["structuredContent"]["text"] == "sealed"
 
 
@@ -204,15 +214,45 @@ def port(tmp_path: Path) -> Generator[int]:
 async def test_over_http_in_both_eras(port: int) -> None:
     for mode in ("auto", "legacy"):
         async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
-            meta: Any = assertion("alice")
-            result = await client.call_tool("storage_put", {"path": mode, "text": mode}, meta=meta)
+            put: Json = {"name": "storage_put", "arguments": {"path": mode, "text": mode}}
+            meta: Any = assertion("alice", "tools/call", put)
+            result = await client.call_tool(put["name"], put["arguments"], meta=meta)
             assert not result.is_error
-            meta = assertion("alice")
+            meta = assertion("alice", "resources/list", {})
             assert mode in [r.name for r in (await client.list_resources(meta=meta)).resources]
     async with Client(sse_client(f"http://127.0.0.1:{port}/sse"), mode="legacy") as client:
-        meta = assertion("alice")
-        got = await client.call_tool("storage_get", {"path": "legacy"}, meta=meta)
+        get: Json = {"name": "storage_get", "arguments": {"path": "legacy"}}
+        meta = assertion("alice", "tools/call", get)
+        got = await client.call_tool(get["name"], get["arguments"], meta=meta)
         assert (got.structured_content or {})["text"] == "legacy"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("path", "mode"), [("mcp", "auto"), ("mcp", "legacy"), ("sse", "legacy")])
+async def test_changes_are_told_over_every_road(port: int, path: str, mode: Literal["auto", "legacy"]) -> None:
+    url = f"http://127.0.0.1:{port}/{path}"
+    with Ear() as ear:
+        place: Any = sse_client(url) if path == "sse" else url
+        async with Client(place, mode=mode, message_handler=ear) as client, anyio.create_task_group() as tasks:
+            if mode == "auto":
+                said: Json = {"notifications": {"resourceSubscriptions": ["etmcp://alice/a"]}}
+                meta = assertion("alice", "subscriptions/listen", said)
+                listens = SubscriptionsListenRequestParams.model_validate({**said, "_meta": meta})
+                listen = SubscriptionsListenRequest(params=listens)
+                tasks.start_soon(client.session.send_request, listen, SubscriptionsListenResult)
+                await ear.hears("acknowledged")
+            else:
+                said = {"uri": "etmcp://alice/a"}
+                meta = assertion("alice", "resources/subscribe", said)
+                wants = SubscribeRequestParams.model_validate({**said, "_meta": meta})
+                await client.session.send_request(SubscribeRequest(params=wants), EmptyResult)
+            put: Json = {"name": "storage_put", "arguments": {"path": "a", "text": "x"}}
+            with anyio.fail_after(20):
+                while not ear.waiting:  # a legacy client over HTTP hears only once its stream is open
+                    meta: Any = assertion("alice", "tools/call", put)
+                    assert not (await client.call_tool(put["name"], put["arguments"], meta=meta)).is_error
+            await ear.hears_of("etmcp://alice/a")
+            tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(

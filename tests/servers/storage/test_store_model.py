@@ -12,6 +12,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from servers.storage.rotate import current_key, rotate
+from servers.storage.sqlite import SqliteStore
 from servers.storage.store import Content, Quota, StoreError
 from tests.servers.storage.scene import Clock, open_store
 
@@ -38,9 +40,15 @@ class Model(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.clock = Clock()
         self.runner = asyncio.Runner()
-        self.store = open_store(self.folder, self.clock, QUOTA)
+        self.key = self.folder / "master.key"
+        self.store = self.opened()
         self.model: dict[str, dict[str, Kept]] = {"alice": {}, "bob": {}}
         self.last = {"alice": 0, "bob": 0}
+
+    def opened(self) -> SqliteStore:
+        """The store under the key that counts at this moment."""
+        key = current_key(self.key, self.folder / "storage.db")
+        return open_store(self.folder, self.clock, QUOTA, key)
 
     def teardown(self) -> None:
         self.store.close()
@@ -156,13 +164,20 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: any(self.model.values()))
     def reopen(self) -> None:
         self.store.close()
-        self.store = open_store(self.folder, self.clock, QUOTA)
+        self.store = self.opened()
+
+    @rule()
+    @precondition(lambda self: any(self.model.values()))
+    def rotate(self) -> None:
+        self.store.close()
+        rotate(self.key, self.folder / "storage.db")
+        self.store = self.opened()
 
     @rule(user=USERS, path=PATHS)
     def another_process_writes(self, user: str, path: str) -> None:
         """What this one remembers must not hide what another one wrote."""
         kept = self.live(user).get(path)
-        other = open_store(self.folder, self.clock, QUOTA)
+        other = self.opened()
         answer = self.run(other.delete(user, path))
         other.close()
         assert (answer == "not-found") == (kept is None)

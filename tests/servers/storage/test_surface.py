@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,8 @@ from mcp_types import (
     CompleteRequest,
     CompleteRequestParams,
     CompleteResult,
-    CompletionArgument,
-    CompletionContext,
     EmptyResult,
     ResourceListChangedNotification,
-    ResourceTemplateReference,
     ResourceUpdatedNotification,
     SubscribeRequest,
     SubscribeRequestParams,
@@ -34,10 +31,11 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from servers.storage.identity import META, SingleUser, sign_assertion
+from attest.identity import META, Request, sign_assertion
+from servers.storage.identity import SingleUser
 from servers.storage.store import Quota
-from servers.storage.uris import TEMPLATE, VERSION_TEMPLATE
-from tests.servers.storage.scene import START, Stage, stage
+from servers.storage.uris import RESULT_TEMPLATE, TEMPLATE, VERSION_TEMPLATE
+from tests.servers.storage.scene import START, Stage, stage, text
 
 pytestmark = pytest.mark.anyio
 Era = Literal["legacy", "auto"]
@@ -46,8 +44,11 @@ ERAS: tuple[Era, ...] = ("legacy", "auto")
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncGenerator[Stage]:
-    async with stage(tmp_path, quota=Quota(total_bytes=5000, objects=5, versions=3, object_bytes=2000)) as scene:
+    async with stage(tmp_path, quota=Quota(total_bytes=5000, objects=8, versions=3, object_bytes=2000)) as scene:
         yield scene
+
+
+NAMES = ("put", "get", "list", "delete", "history", "result")
 
 
 class As:
@@ -56,13 +57,18 @@ class As:
     def __init__(self, client: Client, scene: Stage, user: str) -> None:
         self.client, self._scene, self._user = client, scene, user
 
-    @property
-    def meta(self) -> Any:
-        return self._scene.gateway.meta(self._user)
+    def meta(self, method: str, **params: Any) -> Any:
+        return self._scene.gateway.meta(self._user, method, **params)
+
+    async def read(self, uri: str) -> TextResourceContents | BlobResourceContents:
+        """The one content of a resource."""
+        (content,) = (await self.client.read_resource(uri, meta=self.meta("resources/read", uri=uri))).contents
+        return content
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """The structured result, with the code of an error."""
-        result = await self.client.call_tool(tool, arguments, meta=self.meta)
+        meta = self._scene.gateway.calling(self._user, tool, arguments)
+        result = await self.client.call_tool(tool, arguments, meta=meta)
         assert result.structured_content is not None
         assert (set(result.structured_content) == {"error"}) == result.is_error
         (block,) = result.content
@@ -75,7 +81,9 @@ class As:
         return (await self.call(tool, **arguments))["error"]["code"]
 
     async def paths(self) -> list[str]:
-        return [resource.name for resource in (await self.client.list_resources(meta=self.meta)).resources]
+        return [
+            resource.name for resource in (await self.client.list_resources(meta=self.meta("resources/list"))).resources
+        ]
 
 
 @asynccontextmanager
@@ -87,7 +95,7 @@ async def alice(scene: Stage, era: Era, ear: "Ear | None" = None) -> AsyncGenera
 async def test_tools_are_flat_titled_and_honest(scene: Stage) -> None:
     async with alice(scene, "auto") as me:
         tools = (await me.client.list_tools()).tools
-    assert [tool.name for tool in tools] == [f"storage_{name}" for name in ("put", "get", "list", "delete", "history")]
+    assert [tool.name for tool in tools] == [f"storage_{name}" for name in NAMES]
     for tool in tools:
         written = json.dumps(tool.input_schema)
         assert not {"$ref", "$defs", "anyOf", "oneOf", "null", "default"} & set(written.replace('"', " ").split())
@@ -152,14 +160,14 @@ async def test_what_is_refused_says_why(scene: Stage) -> None:
         assert await me.refused("storage_put", path="a", text="x", expires_in=0) == "arguments"
         assert await me.refused("storage_put", path="a", text="x", if_version=True) == "arguments"
         assert await me.refused("storage_get") == "arguments"
-        for number in range(5):
+        for number in range(8):
             await me.call("storage_put", path=str(number), text="x")
-        assert await me.refused("storage_put", path="5", text="x") == "quota"
+        assert await me.refused("storage_put", path="8", text="x") == "quota"
         for _ in range(2):
             await me.call("storage_put", path="0", text="x" * 2000)
         assert await me.refused("storage_put", path="0", text="x" * 2000) == "quota"
         with pytest.raises(MCPError, match="no tool"):
-            await me.client.call_tool("storage_read", {}, meta=me.meta)
+            await me.client.call_tool("storage_read", {})
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -168,23 +176,23 @@ async def test_resources_templates_and_completion(scene: Stage, era: Era) -> Non
         one = await me.call("storage_put", path="notes/one", text="1")
         await me.call("storage_put", path="notes/one", text="2", expires_in=60)
         await me.call("storage_put", path="raw", base64="AAE=", media_type="image/png")
-        listed = (await me.client.list_resources(meta=me.meta)).resources
+        listed = (await me.client.list_resources(meta=me.meta("resources/list"))).resources
         assert [(r.uri, r.name, r.mime_type, r.size) for r in listed] == [
             ("etmcp://alice/notes/one", "notes/one", "text/plain", 1),
             ("etmcp://alice/raw", "raw", "image/png", 2),
         ]
-        (read,) = (await me.client.read_resource("etmcp://alice/notes/one", meta=me.meta)).contents
+        read = await me.read("etmcp://alice/notes/one")
         assert isinstance(read, TextResourceContents)
         assert (read.text, (read.meta or {})["expiresAt"]) == ("2", START + 60_000)
         old = f"etmcp://alice/notes/one?version={one['version']}"
-        (read,) = (await me.client.read_resource(old, meta=me.meta)).contents
+        read = await me.read(old)
         assert isinstance(read, TextResourceContents)
         assert (read.text, read.uri) == ("1", old)
-        (read,) = (await me.client.read_resource("etmcp://alice/raw", meta=me.meta)).contents
+        read = await me.read("etmcp://alice/raw")
         assert isinstance(read, BlobResourceContents)
         assert (read.blob, read.mime_type) == ("AAE=", "image/png")
         templates = (await me.client.list_resource_templates()).resource_templates
-        assert {TEMPLATE, VERSION_TEMPLATE} < {template.uri_template for template in templates}
+        assert {TEMPLATE, VERSION_TEMPLATE, RESULT_TEMPLATE} < {template.uri_template for template in templates}
 
         async def complete(name: str, typed: str, **known: str) -> list[str]:
             return (await ask_completion(me.client, me.meta, name, typed, known)).completion.values
@@ -196,15 +204,23 @@ async def test_resources_templates_and_completion(scene: Stage, era: Era) -> Non
         assert await complete("path", "", user="bob") == []
         assert await complete("version", "", user="alice", path="notes/one") == ["2", "1"]
         assert await complete("version", "", user="alice", path="none") == []
+        receipts = [f"{number}" * 64 for number in range(3)]
+        for name in (*(f"{receipt}.json" for receipt in receipts), "0.json", f"{receipts[0]}.txt"):
+            await scene.store.put("alice", f"results/{name}", text("x"))
+        assert await complete("receiptId", "") == receipts
+        assert await complete("receiptId", "11") == receipts[1:2]
+        assert await complete("receiptId", "", user="bob") == []
 
 
-async def ask_completion(client: Client, meta: Any, name: str, typed: str, known: dict[str, str]) -> CompleteResult:
-    params = CompleteRequestParams(
-        ref=ResourceTemplateReference(uri=VERSION_TEMPLATE),
-        argument=CompletionArgument(name=name, value=typed),
-        context=CompletionContext(arguments=known),
-        _meta=meta,
-    )
+async def ask_completion(
+    client: Client, meta: Callable[..., Any], name: str, typed: str, known: dict[str, str]
+) -> CompleteResult:
+    said: dict[str, Any] = {
+        "ref": {"type": "ref/resource", "uri": VERSION_TEMPLATE},
+        "argument": {"name": name, "value": typed},
+        "context": {"arguments": known},
+    }
+    params = CompleteRequestParams.model_validate({**said, "_meta": meta("completion/complete", **said)})
     return await client.session.send_request(CompleteRequest(params=params), CompleteResult)
 
 
@@ -217,7 +233,8 @@ async def test_a_long_list_comes_in_pages(tmp_path: Path) -> None:
         cursor: str | None = None
         pages = 0
         while pages == 0 or cursor:
-            page = await me.client.list_resources(cursor=cursor, meta=me.meta)
+            where = {"cursor": cursor} if cursor else {}
+            page = await me.client.list_resources(cursor=cursor, meta=me.meta("resources/list", **where))
             names += [resource.name for resource in page.resources]
             cursor, pages = page.next_cursor, pages + 1
         assert (names, pages) == ([f"{number:03}" for number in range(450)], 3)
@@ -240,13 +257,20 @@ class Ear:
         if isinstance(message, ResourceUpdatedNotification):
             await self._send.send(message.params.uri)
         elif isinstance(message, ResourceListChangedNotification):
-            await self._send.send("list")
+            meta = dict(message.params.meta or {}) if message.params else {}
+            await self._send.send(f"list of {meta[META]['user']}" if META in meta else "list")
         elif isinstance(message, SubscriptionsAcknowledgedNotification):
             await self._send.send("acknowledged")
 
     async def hears(self, *expected: str) -> None:
         with anyio.fail_after(10):
             assert [await self._receive.receive() for _ in expected] == list(expected)
+
+    async def hears_of(self, expected: str) -> None:
+        """This, whatever comes before it."""
+        with anyio.fail_after(10):
+            while await self._receive.receive() != expected:
+                pass
 
     @property
     def waiting(self) -> int:
@@ -261,7 +285,9 @@ async def test_changes_are_told_in_the_modern_era_to_their_user_alone(scene: Sta
     with Ear() as ear:
         async with alice(scene, "auto", ear) as me, anyio.create_task_group() as tasks:
             assert subscribable(me) == (True, True)
-            params = SubscriptionsListenRequestParams(notifications=asked, _meta=me.meta)
+            said = {"resourcesListChanged": True, "resourceSubscriptions": [A, B]}
+            meta = me.meta("subscriptions/listen", notifications=said)
+            params = SubscriptionsListenRequestParams(notifications=asked, _meta=meta)
             listen = SubscriptionsListenRequest(params=params)
             tasks.start_soon(me.client.session.send_request, listen, SubscriptionsListenResult)
             await ear.hears("acknowledged")
@@ -291,20 +317,20 @@ async def test_changes_are_told_in_the_legacy_era_to_their_user_alone(scene: Sta
             bob = As(other.client, scene, "bob")
             assert subscribable(me) == (True, True)
             for uri in (A, B):
-                params = SubscribeRequestParams(uri=uri, _meta=me.meta)
+                params = SubscribeRequestParams(uri=uri, _meta=me.meta("resources/subscribe", uri=uri))
                 await me.client.session.send_request(SubscribeRequest(params=params), EmptyResult)
             await bob.call("storage_put", path="a", text="1")
-            await others.hears("list")
+            await others.hears("list of bob")
             await me.call("storage_put", path="a", text="1")
             await me.call("storage_put", path="a", text="2")
             await me.call("storage_put", path="b", text="2")
-            await mine.hears(A, "list", A, "list")
-            params = UnsubscribeRequestParams(uri=A, _meta=me.meta)
+            await mine.hears(A, "list of alice", A, "list of alice")
+            params = UnsubscribeRequestParams(uri=A, _meta=me.meta("resources/unsubscribe", uri=A))
             await me.client.session.send_request(UnsubscribeRequest(params=params), EmptyResult)
             await me.call("storage_delete", path="a")
-            await mine.hears("list")
+            await mine.hears("list of alice")
             await bob.call("storage_delete", path="a")
-            await others.hears("list")
+            await others.hears("list of bob")
             assert (mine.waiting, others.waiting) == (0, 0)
     assert scene.server.feeds.users == set()
 
@@ -318,19 +344,57 @@ def subscribable(me: As) -> tuple[bool | None, bool | None]:
 
 @pytest.mark.parametrize("era", ERAS)
 async def test_nothing_is_done_for_nobody(scene: Stage, era: Era) -> None:
+    gateway = scene.gateway
+    request = Request("resources/list", {})
+    elsewhere: Any = {META: sign_assertion(gateway.key, "alice", "other", request, now=START)}
+    refused: dict[str, Callable[[], Any]] = {
+        "missing": lambda: None,
+        "audience": lambda: elsewhere,
+        "request": lambda: gateway.meta("alice", "resources/list", cursor="MDE="),
+    }
     async with alice(scene, era) as me:
         client = me.client
-        wrong: Any = {META: sign_assertion(scene.gateway.key, "alice", "other", now=START)}
-        for meta, code in ((None, "missing"), (wrong, "audience")):
+        for code, meta in refused.items():
             for ask in (
-                lambda: client.call_tool("storage_list", {}, meta=meta),  # noqa: B023
-                lambda: client.list_resources(meta=meta),  # noqa: B023
-                lambda: client.read_resource("etmcp://alice/a", meta=meta),  # noqa: B023
-                lambda: ask_completion(client, meta, "path", "", {}),  # noqa: B023
+                lambda: client.call_tool("storage_list", {}, meta=meta()),  # noqa: B023
+                lambda: client.list_resources(meta=meta()),  # noqa: B023
+                lambda: client.read_resource("etmcp://alice/a", meta=meta()),  # noqa: B023
+                lambda: ask_completion(client, lambda *_, **__: meta(), "path", "", {}),  # noqa: B023
             ):
-                with pytest.raises(MCPError, match="identity refused") as refused:
-                    await ask()
-                assert refused.value.error.data == {META: code}
+                await told(ask, code)
+
+
+async def told(ask: Callable[[], Awaitable[object]], code: str) -> None:
+    """The request is refused for this reason."""
+    with pytest.raises(MCPError, match="identity refused") as refused:
+        await ask()
+    assert refused.value.error.data == {META: code}
+
+
+async def test_an_assertion_stands_beside_no_other_request_also_where_it_subscribes(scene: Stage) -> None:
+    """Whoever carries bytes between gateway and server takes a good assertion and changes what it stands beside."""
+    gateway = scene.gateway
+    async with alice(scene, "auto") as me:
+        put = gateway.calling("alice", "storage_put", {"path": "a", "text": "x"})
+        other = {"path": "a", "text": "y"}
+        await told(lambda: me.client.call_tool("storage_put", other, meta=put), "request")
+        await told(lambda: me.client.call_tool("storage_delete", {"path": "a"}, meta=put), "request")
+        assert not (await me.client.call_tool("storage_put", {"path": "a", "text": "x"}, meta=put)).is_error
+        await told(lambda: me.client.call_tool("storage_put", {"path": "a", "text": "x"}, meta=put), "replayed")
+        for notifications in ({"resourceSubscriptions": [B]}, {"resourcesListChanged": True}):
+            meta = me.meta("subscriptions/listen", notifications={"resourceSubscriptions": [A]})
+            asked = SubscriptionFilter.model_validate(notifications)
+            params = SubscriptionsListenRequestParams(notifications=asked, _meta=meta)
+            listen = SubscriptionsListenRequest(params=params)
+            await told(lambda ask=listen: me.client.session.send_request(ask, SubscriptionsListenResult), "request")
+    async with alice(scene, "legacy") as me:
+        params = SubscribeRequestParams(uri=B, _meta=me.meta("resources/subscribe", uri=A))
+        subscribe = SubscribeRequest(params=params)
+        await told(lambda: me.client.session.send_request(subscribe, EmptyResult), "request")
+        params = SubscribeRequestParams(uri=A, _meta=me.meta("resources/unsubscribe", uri=A))
+        subscribe = SubscribeRequest(params=params)
+        await told(lambda: me.client.session.send_request(subscribe, EmptyResult), "request")
+    assert scene.server.feeds.users == set()
 
 
 async def test_one_user_on_their_own_machine_needs_no_assertion(tmp_path: Path) -> None:

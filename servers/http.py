@@ -1,5 +1,8 @@
 """Streamable HTTP at /mcp and HTTP+SSE at /sse on loopback, by the SDK's own transports."""
 
+import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -49,9 +52,17 @@ def application(server: Server[Any]) -> Starlette:
     return Starlette(routes=[*streamable.routes, *older], lifespan=lifespan)
 
 
-async def serve_http(server: Server[Any], host: str, port: int) -> None:
-    """Serve until interrupted; raises `SystemExit` where the port cannot be had."""
+async def serve_http(server: Server[Any], sockets: list[socket.socket]) -> None:
+    """Serve on what `bound` returned until interrupted."""
     config = uvicorn.Config(
-        application(server), host, port, log_level="warning", http="h11", ws="none", timeout_graceful_shutdown=2
+        application(server), log_level="warning", http="h11", ws="none", timeout_graceful_shutdown=2
     )
-    await uvicorn.Server(config).serve()
+    await uvicorn.Server(config).serve(sockets=sockets)
+
+
+async def bound(host: str, port: int) -> list[socket.socket]:
+    """Where to listen; raises `OSError`. Ours to bind, since uvicorn would end the process where it cannot."""
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+    sockets = [socket.socket(fileno=os.dup(each.fileno())) for each in server.sockets]
+    server.close()
+    return sockets
