@@ -194,11 +194,9 @@ class SseTransport:
             if event.data:
                 self._channel.take(event.data)
         elif event.name == b"endpoint" and event.data:
-            try:
+            again = None
+            with suppress(UpstreamGarbled):
                 again = resolve(self._alias, self._stream.url, event.data)
-            except UpstreamGarbled as error:
-                self._channel.end(partial(_same, error))
-                return
             if again != self._stream.endpoint:
                 self._channel.refuse("named a second endpoint")
 

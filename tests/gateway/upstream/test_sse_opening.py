@@ -158,7 +158,7 @@ async def test_the_same_endpoint_again_is_no_news_but_another_ends_the_connectio
         await server.left.wait()
     async with old(swallow) as server, connected(server) as transport:
         server.say(b"event: endpoint\ndata: http://127.0.0.1:1/post\n\n")
-        with pytest.raises(UpstreamGarbled, match="another origin"):
+        with pytest.raises(UpstreamGarbled, match="named a second endpoint"):
             await ask(transport)
 
 
