@@ -19,7 +19,6 @@ from gateway.upstream import (
     Json,
     UpstreamError,
     UpstreamGarbled,
-    UpstreamRefused,
     UpstreamSessionLost,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -28,6 +27,7 @@ from gateway.upstream import (
 )
 from gateway.upstream.credentials import Challenge, Credentials
 from gateway.upstream.questions import Questions
+from gateway.upstream.refusals import check_status, unreachable
 from gateway.upstream.sse import Event, EventTooLarge, events
 
 SESSION = "mcp-session-id"
@@ -171,17 +171,8 @@ class HttpTransport:
                 finally:
                     if not response.content.at_eof():
                         response.close()
-        except aiohttp.ClientConnectorError as error:
-            what = f"cannot connect to {error.host}:{error.port} ({error.strerror or type(error.os_error).__name__})"
-            raise UpstreamUnavailable(
-                self._alias, what, 'check that it runs, and "url" in the configuration'
-            ) from error
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            advice = 'correct "url" in the configuration'
-            raise UpstreamUnavailable(self._alias, "its URL cannot be used", advice) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a header that may not be sent
-            what = f"the connection failed ({type(error).__name__})"
-            raise UpstreamUnavailable(self._alias, what, "try again; if it stays so, look at its log") from error
+            raise unreachable(self._alias, error) from error
 
     async def _exchange(self, request: wire.Numbered, headers: Mapping[str, str], down: Downlink) -> Json:
         used = None if request.method == "initialize" else self._session.get(SESSION)
@@ -264,7 +255,7 @@ class HttpTransport:
 
     async def _document(self, response: aiohttp.ClientResponse, request: wire.Numbered) -> Json:
         """Return the one response in a JSON body. Raises `UpstreamError` for everything else."""
-        self._check_status(response, json_is_answer=response.content_type == PLAIN)
+        check_status(self._alias, response, json_is_answer=response.content_type == PLAIN)
         if (response.content_length or 0) > self._max:
             raise self._too_large()
         body = bytearray()
@@ -279,11 +270,11 @@ class HttpTransport:
         try:
             message = self._message(bytes(body))
         except UpstreamGarbled:
-            self._check_status(response, json_is_answer=False)
+            check_status(self._alias, response)
             raise
         if wire.is_response(message) and self._answers(message, request):
             return message
-        self._check_status(response, json_is_answer=False)
+        check_status(self._alias, response)
         raise UpstreamGarbled(
             self._alias, f"answered {request.method} with another message", "fix or replace the server"
         )
@@ -304,23 +295,6 @@ class HttpTransport:
 
     def _too_large(self) -> UpstreamGarbled:
         return UpstreamGarbled(self._alias, f"sent a message of more than {self._max:,} bytes", "fix or replace it")
-
-    def _check_status(self, response: aiohttp.ClientResponse, *, json_is_answer: bool) -> None:
-        """Raise what an HTTP status means, unless its JSON body may say it better."""
-        status = response.status
-        if 300 <= status < 400:
-            host = printable(_host(response.headers.get("location", "")), 100)
-            said = f" to {host or 'nowhere'}, and redirects are not followed"
-            advice = 'put the final address as "url" in the configuration'
-            raise UpstreamGarbled(self._alias, f"redirects (HTTP {status})", advice, said=said)
-        if status in (401, 403):
-            advice = 'check its credentials ("headers" in the configuration)'
-            raise UpstreamRefused(self._alias, f"does not let us in (HTTP {status})", advice, status)
-        if status >= 400 and not json_is_answer:
-            if status >= 500:
-                raise UpstreamUnavailable(self._alias, f"failed (HTTP {status})", "try again; look at its log")
-            advice = 'check "url" in the configuration'
-            raise UpstreamRefused(self._alias, f"refused the request (HTTP {status})", advice, status)
 
     async def _listen(self, offered: asyncio.Event) -> None:
         """Hold the standalone stream of a legacy session open while there is one; sets `offered` once that is known."""
@@ -360,8 +334,3 @@ def _bearer(token: str) -> dict[str, str]:
 def _challenge(response: aiohttp.ClientResponse, sent: Mapping[str, str]) -> Challenge:
     authenticate = ", ".join(response.headers.getall("www-authenticate", []))
     return Challenge(response.status, authenticate[:MAX_CHALLENGE], sent.get(MCP_PROTOCOL_VERSION_HEADER, ""))
-
-
-def _host(location: str) -> str:
-    """Return the host that a Location names: the rest may hold secrets."""
-    return location.partition("//")[2].partition("/")[0].rpartition("@")[2].partition("?")[0]

@@ -10,9 +10,11 @@ class EventTooLarge(Exception):
 
 @dataclass
 class Event:
-    """One event. `data` is empty for one that only sets `id` or `retry`."""
+    """One event. `data` is empty for one that only sets something else."""
 
     data: bytes = b""
+    name: bytes = b""
+    """Its type; empty for the default, `message`."""
     id: str | None = None
     retry: float | None = None
     """Seconds to wait before reconnecting, if the server said."""
@@ -48,9 +50,11 @@ def _read(line: bytes, event: Event) -> None:
     match name:
         case b"data":
             event.data = event.data + b"\n" + value if event.data else value
+        case b"event":
+            event.name = value
         case b"id" if b"\0" not in value:
             event.id = value.decode("utf-8", "replace")
         case b"retry" if value.isdigit() and len(value) < 10:
             event.retry = int(value) / 1000
         case _:
-            pass  # a comment, an event type, or a field of the future
+            pass  # a comment, or a field of the future
