@@ -16,6 +16,7 @@ from gateway.health import Breaker
 from gateway.hub import Hub
 from gateway.link import Era, Link, connect
 from gateway.upstream import Downlink, Json, UpstreamError, UpstreamTimeout, UpstreamUnavailable, refuse
+from gateway.upstream.http_sse import SseTransport
 from gateway.upstream.session import ClientFace
 from gateway.upstream.stdio import StdioTransport
 
@@ -282,7 +283,7 @@ class Connections:
 
     def _jobs(self, link: Link, audience: Audience) -> list[Coroutine[Any, Any, None]]:
         jobs: list[Coroutine[Any, Any, None]] = []
-        if isinstance(link.transport, StdioTransport):
+        if isinstance(link.transport, StdioTransport | SseTransport):
             jobs.append(self._ended(link, link.transport))
         promised: dict[str, Any] = {
             kind: link.session.capabilities.get(kind) for kind in ("tools", "prompts", "resources")
@@ -296,7 +297,7 @@ class Connections:
             jobs.append(self._rewatch(link, audience))
         return jobs
 
-    async def _ended(self, link: Link, transport: StdioTransport) -> None:
+    async def _ended(self, link: Link, transport: StdioTransport | SseTransport) -> None:
         await transport.ended.wait()
         self.dropped(link)
 

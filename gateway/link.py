@@ -20,6 +20,7 @@ from gateway.hub import Hub
 from gateway.identity import Identity
 from gateway.upstream import Downlink, Json, Transport
 from gateway.upstream.http import HttpTransport
+from gateway.upstream.http_sse import SseTransport, open_sse
 from gateway.upstream.session import Session
 from gateway.upstream.spawn import Command
 from gateway.upstream.stdio import StdioTransport, open_stdio
@@ -46,7 +47,7 @@ class Link:
     @property
     def ended(self) -> bool:
         """Whether no request will succeed on it any more."""
-        return isinstance(self.transport, StdioTransport) and self.transport.ended.is_set()
+        return isinstance(self.transport, StdioTransport | SseTransport) and self.transport.ended.is_set()
 
     def identified(self, method: str, params: Json) -> Json:
         """The params of a request as they go out: last thing before it, since they are signed, and once only."""
@@ -68,8 +69,9 @@ async def connect(
         published = hub.published(alias, server)
         if server.etmcp.name is not None:
             server, published = await hub.registry.resolve(alias, server)
-        transport = await _open(alias, server, hub, Downlink(tell, audience.owner.ask))
-        session = Session(alias, transport, face=audience.face, era=era)
+        transport = await _open(alias, server, hub, Downlink(tell, audience.owner.ask), deadline)
+        spoken = "legacy" if isinstance(transport, SseTransport) else era
+        session = Session(alias, transport, face=audience.face, era=spoken)
         await session.connect(deadline=deadline)
         caller = await _caller(alias, server, hub, transport, session, published)
         key, user = "" if session.era == "modern" else audience.key, hub.identity if server.etmcp.identity else None
@@ -81,7 +83,9 @@ async def connect(
         raise
 
 
-async def _open(alias: str, server: Server, hub: Hub, owner: Downlink) -> Transport:
+async def _open(alias: str, server: Server, hub: Hub, owner: Downlink, deadline: float) -> Transport:
+    if server.url is not None and server.transport == "sse":
+        return await open_sse(alias, hub.http, server.url, headers=server.headers, owner=owner, deadline=deadline)
     if server.url is not None:
         auth = oauth(alias, server, hub.home, hub.environ)
         return HttpTransport(alias, hub.http, server.url, headers=server.headers, auth=auth, owner=owner)

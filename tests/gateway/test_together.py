@@ -137,3 +137,16 @@ async def test_another_log_resolves_nothing_and_the_neighbour_goes_on(place: Pla
         assert (await call(started, "storage_put", path="a.txt", text="x"))["isError"] is False
         listed = await started.aggregate.collect("resources/list", "resources")
         assert [item["uri"] for item in listed["resources"]] == ["etmcp://ada/a.txt"]
+
+
+async def test_a_server_of_the_older_transport_is_one_like_the_others(place: Place) -> None:
+    path = place.config("1.0.0")
+    servers = {"old": {"url": f"{place.registry}/sse", "type": "sse"}}
+    path.write_text(json.dumps({"mcpServers": servers}))
+    async with gateway(place, path) as started:
+        found = await call(started, "registry_search", query="weather")
+        names = {entry["server"]["name"] for entry in found["structuredContent"]["servers"]}
+        assert names == {NAME}
+        assert found["_meta"]["com.etmcp/verification"]["verdict"] == "observed"
+        link = await started.aggregate.members["old"].connections.link()
+        assert link.session.era == "legacy"
