@@ -192,7 +192,7 @@ def _number(value: Any) -> int | float | None:
     return value if type(value) is int or (type(value) is float and math.isfinite(value)) else None
 
 
-def _kind(value: Any) -> str | None:
+def _kind(value: object) -> str | None:
     return _TYPES.get(type(value))
 
 
