@@ -18,7 +18,12 @@ def plain(text: str) -> str:
     They become spaces, so that a parser's line and column are those of the file. JSON comes back as it is; what is
     neither comes back as something that is not JSON.
     """
-    return _COMMA.sub(_without(","), _COMMENT.sub(_without("/"), text.removeprefix(BOM)))
+    return _COMMA.sub(_without(","), uncommented(text.removeprefix(BOM)))
+
+
+def uncommented(text: str) -> str:
+    """The same text, as long as before, with spaces for comments alone."""
+    return _COMMENT.sub(_without("/"), text)
 
 
 def _without(start: str) -> Callable[[re.Match[str]], str]:

@@ -14,7 +14,8 @@ from attest.canonical import canonical
 from gateway.aggregate import Client
 from gateway.cli.call import anonymous
 from gateway.cli.context import Commands, Context
-from gateway.cli.install import claude_desktop, snippet
+from gateway.cli.install import command, user_file
+from gateway.cli.install.clients import CLIENTS
 from gateway.cli.receipts import trust_document
 from gateway.errors import UserError
 from gateway.exchange.attested import AttestedCaller
@@ -103,9 +104,9 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     if options.json:
         print(json.dumps(told))
     else:
-        entry = json.dumps({"mcpServers": {"etmcp": snippet(context)}}, indent=2)
+        entry = json.dumps({"mcpServers": {"etmcp": command(context)}}, indent=2)
         print("\nTo use it from Claude Desktop, run `etmcp install claude-desktop`, or put this into")
-        print(f"{claude_desktop(context)}:\n\n{entry}")
+        print(f"{user_file(CLIENTS['claude-desktop'], context)}:\n\n{entry}")
     return 0 if checked["outcome"] == "verified" else 1
 
 

@@ -6,12 +6,16 @@ import gc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+from mcp.server.lowlevel import Server
 
 from attest.arguments import port
 from gateway.cli.context import Commands, Context
 from gateway.config import load
+from gateway.front.flat import flat
 from gateway.front.http import serve_http
-from gateway.front.relay import serve
+from gateway.front.relay import as_is, serve
 from gateway.front.stdio import claimed, serve_stdio
 from gateway.reload import follow
 from gateway.runtime import Gateway
@@ -27,13 +31,15 @@ def add(commands: Commands) -> None:
     http.set_defaults(run=over_http)
     for command in (stdio, http):
         command.add_argument("--era", choices=("auto", "legacy", "modern"), default="auto", help="serve only one")
+        told = "flat: for clients that drop or misread rich schemas, as Copilot Studio does"
+        command.add_argument("--schemas", choices=("as-is", "flat"), default="as-is", help=told)
 
 
 async def over_stdio(options: argparse.Namespace, context: Context) -> int:
     """Until the client hangs up."""
     gc.freeze()  # the imports are most of the heap: without this each full collection pauses every call
     async with claimed() as wire, context.running() as gateway, _following(context, gateway):
-        await serve_stdio(serve(gateway.aggregate, gateway.hub.feed, context.version, options.era), wire)
+        await serve_stdio(_server(gateway, options, context), wire)
     return 0
 
 
@@ -41,10 +47,15 @@ async def over_http(options: argparse.Namespace, context: Context) -> int:
     """Until interrupted."""
     gc.freeze()
     async with context.running() as gateway, _following(context, gateway):
-        server = serve(gateway.aggregate, gateway.hub.feed, context.version, options.era)
+        server = _server(gateway, options, context)
         token = context.environ.get("ETMCP_TOKEN")
         await serve_http(server, host=options.host, port=options.port, token=token)
     return 0
+
+
+def _server(gateway: Gateway, options: argparse.Namespace, context: Context) -> Server[Any]:
+    shown = flat if options.schemas == "flat" else as_is
+    return serve(gateway.aggregate, gateway.hub.feed, context.version, options.era, shown)
 
 
 @asynccontextmanager

@@ -26,10 +26,11 @@ UNCACHED: Json = {"ttlMs": 0, "cacheScope": "private"}
 
 
 class Relay:
-    """Answers every request from the aggregate; of the handshakes, what we are."""
+    """Answers every request from the aggregate; of the handshakes, what we are. `shown` is what a client sees of a
+    `tools/list` result."""
 
-    def __init__(self, aggregate: Aggregate, feed: Feed, era: Era) -> None:
-        self._aggregate, self._feed, self._era = aggregate, feed, era
+    def __init__(self, aggregate: Aggregate, feed: Feed, era: Era, shown: Callable[[Json], Json]) -> None:
+        self._aggregate, self._feed, self._era, self._shown = aggregate, feed, era, shown
         self._handlers: dict[str, Handler] = {
             "tools/list": lambda _, client: self._list("tools/list", client),
             "prompts/list": lambda _, client: self._list("prompts/list", client),
@@ -142,7 +143,8 @@ class Relay:
         return cast(Json, reply["result"])
 
     async def _list(self, method: str, client: Client) -> Json:
-        return {"result": await self._aggregate.merged(method, client.audience)}
+        result = await self._aggregate.merged(method, client.audience)
+        return {"result": self._shown(result) if method == "tools/list" else result}
 
     async def _collect(self, method: str, key: str, client: Client) -> Json:
         return {"result": await self._aggregate.collect(method, key, client.audience)}
@@ -160,9 +162,16 @@ class Relay:
         return self._aggregate.schema(name)
 
 
-def serve(aggregate: Aggregate, feed: Feed, version: str, era: Era = "auto") -> Server[Any]:
+def as_is(result: Json) -> Json:
+    """What a client sees that reads every schema."""
+    return result
+
+
+def serve(
+    aggregate: Aggregate, feed: Feed, version: str, era: Era = "auto", shown: Callable[[Json], Json] = as_is
+) -> Server[Any]:
     """The SDK server that fronts this aggregate, on any transport."""
-    relay = Relay(aggregate, feed, era)
+    relay = Relay(aggregate, feed, era, shown)
     server: Server[Any] = Server("etmcp", version=version, title="ETMCP", get_tool_input_schema=relay.schema)
     server.middleware.append(relay)
     return server

@@ -8,6 +8,7 @@ from tests.cli.place import Place
 from tests.cli.programs import Program
 
 KEY = "ab" * 32
+CODEX = ".codex/config.toml"
 CLAUDE = ".config/Claude/claude_desktop_config.json"
 
 
@@ -48,6 +49,18 @@ def remote(**oauth: Any) -> Callable[[Place], object]:
 
 def directory(name: str) -> Callable[[Place], object]:
     return lambda place: (place.folder / name).mkdir(parents=True)
+
+
+def sparse(name: str) -> Callable[[Place], object]:
+    def make(place: Place) -> None:
+        with place.write(name, "").open("wb") as file:
+            file.truncate((64 << 20) + 1)
+
+    return make
+
+
+def looped(name: str) -> Callable[[Place], object]:
+    return lambda place: place.write(name, "").unlink() or (place.folder / name).symlink_to(place.folder / name)
 
 
 def receipts(*, count: int) -> Callable[[Place], object]:
@@ -256,6 +269,32 @@ COMMANDS = {
     "a manifest without a key": Row("manifest lean m.json", ("--key", "see etmcp manifest --help")),
     "an attester to sign that is none": Row(
         "manifest lean --key k --attester zz m.json", ("'zz'", "see etmcp manifest --help")
+    ),
+    "a client without projects": Row("install claude-desktop --project {x}", ("leave --project out",)),
+    "a project that is none": Row("install cursor --project {x}/none", ("none: not a directory", "name the project's")),
+    "a client that reaches no URL": Row("install claude-desktop --url http://127.0.0.1:1/mcp", ("leave --url out",)),
+    "a URL that is none": Row("install codex --url localhost:8400", ("localhost:8400: not an http", "etmcp serve")),
+    "a URL that is broken": Row("install codex --url http://[1", ("http://[1: not an http", "etmcp serve")),
+    "a client's directory that cannot be made": Row(
+        "install cursor",
+        ("mcp.json: ", "check its directory's permissions"),
+        lambda place: (place.folder / ".cursor").symlink_to("/proc/none"),
+    ),
+    "a client's file that is huge": Row(
+        "install cursor", ("larger than 64 MiB", "by hand"), sparse(".cursor/mcp.json")
+    ),
+    "a client's file that is deep": Row("install cursor", ("mend it",), file(".cursor/mcp.json", "[" * 100_000)),
+    "a client's file that is a folder": Row("install cursor", ("permissions",), directory(".cursor/mcp.json")),
+    "a link that leads to itself": Row("install cursor", ("mcp.json: ", "permissions"), looped(".cursor/mcp.json")),
+    "a client's file that is not TOML": Row("install codex", ("config.toml: ", "mend it"), file(CODEX, "a =")),
+    "a client's file that is TOML of another shape": Row(
+        "install codex", ("config.toml: ", "mend it"), file(CODEX, "mcp_servers = 1")
+    ),
+    "a client's file that is written in another way": Row(
+        "install codex", ("by hand, add [mcp_servers.etmcp]",), file(CODEX, 'mcp_servers = {a = {url = "b"}}')
+    ),
+    "an entry that is written in another way": Row(
+        "uninstall codex", ("by hand, take its entry out",), file(CODEX, 'mcp_servers.etmcp.url = "b"')
     ),
     "a client that is unknown": Row("install emacs", ("'emacs'", "see etmcp install --help")),
     "a client's file that is not JSON": Row("install claude-desktop", (CLAUDE, "mend it"), file(CLAUDE, "{,}")),
