@@ -5,7 +5,7 @@ never empties or stalls the others.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import anyio
@@ -175,6 +175,10 @@ class Aggregate:
             if attempt == 0:
                 await self.collect("resources/list", "resources", audience)
                 await self.collect("resources/templates/list", "resourceTemplates", audience)
+        for member in self.members.values():
+            listing = member.offered(audience)
+            if listing is not None and uri in _views(listing.approved("tool", listing.offer.tools).values()):
+                return member
         for alias, listing in ((alias, member.offered(audience)) for alias, member in self.members.items()):
             for template in listing.offer.templates if listing else ():
                 if listing is not None and _could_make(template, uri):  # nobody lists it, so it was left out
@@ -334,6 +338,18 @@ class Aggregate:
 
         states = await asyncio.gather(*map(one, self.members.values()))
         return dict(zip(self.members, states, strict=True))
+
+
+def _views(tools: Iterable[Json]) -> set[str]:
+    """The `ui://` resources that tools name as their views (MCP Apps): they need not be listed."""
+    found: set[str] = set()
+    for tool in tools:
+        match tool.get("_meta"):
+            case {"ui": {"resourceUri": str(uri)}} | {"ui/resourceUri": str(uri)}:
+                found.add(uri)
+            case _:
+                pass
+    return found
 
 
 def _headers(listing: Listing, name: str, params: Json) -> dict[str, str]:

@@ -179,7 +179,8 @@ class HttpClient:
     def _headers(self, method: str, params: Json) -> dict[str, str]:
         if self.era == "legacy":
             return self._session
-        named = {"mcp-name": str(params["name"])} if "name" in params else {}
+        name = params.get("name", params.get("uri") if method == "resources/read" else params.get("taskId"))
+        named = {"mcp-name": str(name)} if name is not None else {}
         return {"mcp-protocol-version": VERSION, "mcp-method": method} | named
 
     def _post(self, body: bytes, extra: Mapping[str, str]) -> tuple[bytes, Mapping[str, str], list[Json]]:
