@@ -1,6 +1,5 @@
 """One working connection to one server: opened, introduced, and judged for what its results are worth."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -45,10 +44,8 @@ class Link:
         return isinstance(self.transport, StdioTransport) and self.transport.ended.is_set()
 
 
-async def connect(
-    alias: str, server: Server, hub: Hub, audience: Audience, *, era: Era, tell: Callable[[Json], Any]
-) -> Link:
-    """Open a connection for `audience`; `tell` hears what the server says outside of any call.
+async def connect(alias: str, server: Server, hub: Hub, audience: Audience, *, era: Era, owner: Downlink) -> Link:
+    """Open a connection for `audience`; `owner` takes what the server says or asks outside of any call.
 
     Raises `Withheld`, `UpstreamError`, `UserError`; then nothing of what was started stays.
     """
@@ -56,7 +53,7 @@ async def connect(
     transport: Transport | None = None
     try:
         published = hub.published(alias, server)
-        transport = await _open(alias, server, hub, Downlink(tell, audience.owner.ask))
+        transport = await _open(alias, server, hub, owner)
         session = Session(alias, transport, face=audience.face, era=era)
         await session.connect(deadline=deadline)
         caller = await _caller(alias, server, hub, transport, session, published)

@@ -73,13 +73,13 @@ async def running(
             info = {"name": "etmcp", "version": version}
             feed = Feed()
             hub = Hub(home, http, pins, records, observer, clock, environ, info, feed)
-            rounds = Rounds(records, States(home.state_key(), clock), clock)
+            rounds = Rounds(records, States(home.state_key(), clock), clock, hub.later)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             gateway = Gateway(Aggregate(members, hub, rounds), records, pins, observer, hub)
             try:
                 yield gateway
             finally:
-                await rounds.close()
+                rounds.close()
                 await gateway.close()
                 await hub.closed()
     finally:
