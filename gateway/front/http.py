@@ -28,7 +28,6 @@ from attest.errors import CanonicalError
 from gateway.errors import UserError
 from gateway.upstream import MAX_MESSAGE
 
-
 IDLE_SECONDS = 1800
 """A client that vanished without a word is let go after that; one that is there still begins a new session."""
 MOST_SESSIONS = 1000
