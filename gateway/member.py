@@ -99,7 +99,8 @@ class Member:
 
     async def forget(self, audience: Audience) -> None:
         """The client is gone: so are its session and what it was offered."""
-        self._listings.pop(audience.key, None)
+        if audience.key:
+            self._listings.pop(audience.key, None)
         if self._eyes is audience:
             self._eyes = SHARED
         await self.connections.forget(audience)

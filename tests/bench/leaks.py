@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.bridge.client import on_pipe
-from tests.bridge.scene import Era, Gateway, Way, answered, gateway
+from tests.bridge.scene import Era, Gateway, Way, answered, eventually, gateway
 from tests.bridge.test_questions import ABLE, ANSWERS, QUESTIONS
 
 WARM = 12
@@ -107,10 +107,8 @@ async def leaks(folder: Path, rounds: int) -> tuple[Held, Held]:
             await visit(running, number)
         before = await settled(running.pid, home)
         await asyncio.gather(*(visitor() for _ in range(AT_ONCE)))
-        async with asyncio.timeout(SETTLE_SECONDS):
-            while not (after := Held.by(running.pid, home)).no_more_than(before):
-                await asyncio.sleep(0.2)
-    return before, after
+        await eventually(lambda: Held.by(running.pid, home).no_more_than(before), "it has let go of everything")
+        return before, Held.by(running.pid, home)
 
 
 async def settled(pid: int, home: Path) -> Held:

@@ -1,4 +1,4 @@
-"""Raw clients that answer questions, hear notifications and can go away in the middle: both eras, on a pipe and HTTP."""
+"""Raw clients that answer questions, hear notifications and can go away in the middle: both eras, pipe and HTTP."""
 
 import asyncio
 import itertools

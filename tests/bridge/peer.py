@@ -110,11 +110,10 @@ class Peer:
             result = {"resultType": "complete"} | result
         await send({"id": number, "result": result})
 
-    async def result(self, session: Session, method: str, params: Json, number: Any, send: Send) -> Json:
+    async def result(self, session: Session, method: str, params: Json, number: Any, send: Send) -> Json:  # noqa: PLR0911,PLR0912 - a table
         match method:
             case "initialize":
-                said = {"protocolVersion": "2025-11-25", "capabilities": CAPABILITIES, "serverInfo": INFO}
-                return said
+                return {"protocolVersion": "2025-11-25", "capabilities": CAPABILITIES, "serverInfo": INFO}
             case "server/discover":
                 return {"supportedVersions": ["2026-07-28"], "capabilities": CAPABILITIES, "serverInfo": INFO}
             case "tools/list":

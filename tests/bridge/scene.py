@@ -12,7 +12,7 @@ from subprocess import DEVNULL, Popen
 from typing import Any, Literal
 
 from tests.bridge import peer
-from tests.bridge.client import SECONDS, Client, on_pipe, over_http
+from tests.bridge.client import SECONDS, Client, HttpClient, on_pipe, over_http
 from tests.support.rawclient import ETMCP, Era, wait_for
 from tests.support.stage import configuration
 
@@ -98,7 +98,9 @@ class Gateway:
     def errors(self) -> str:
         return (self.folder / "stderr").read_text()
 
-    def client(self, era: Era, capabilities: Json | None = None, **headers: str) -> Any:
+    def client(
+        self, era: Era, capabilities: Json | None = None, **headers: str
+    ) -> AbstractAsyncContextManager[HttpClient]:
         """A client of it."""
         return over_http(self.port, era, capabilities, headers)
 

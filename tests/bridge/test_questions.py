@@ -113,7 +113,7 @@ async def test_a_client_that_answers_some_questions_is_asked_the_others(tmp_path
         params: Json = {"name": "ask", "arguments": {"questions": QUESTIONS}}
         first = await there.result("tools/call", params)
         while len(first["inputRequests"]) < 3:  # a legacy server asks one by one; what is not answered stays asked
-            again = {"inputResponses": {}, "requestState": first["requestState"]}
+            again: Json = {"inputResponses": {}, "requestState": first["requestState"]}
             first = await there.result("tools/call", params | again)
         name = next(n for n, q in first["inputRequests"].items() if q["method"] == "roots/list")
         given = {"inputResponses": {name: ANSWERS["roots/list"]}, "requestState": first["requestState"]}

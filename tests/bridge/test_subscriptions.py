@@ -1,6 +1,7 @@
 """What clients hear of changes: in every pair of eras, and of nothing that they did not ask for."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ async def test_a_stream_that_its_client_closes_ends_at_the_server_too(tmp_path: 
             await eventually(lambda: upstream.received("resources/unsubscribe"), "the server hears of the end")
 
 
-def _ends(uri: str) -> Any:
+def _ends(uri: str) -> Callable[[Json], bool]:
     return lambda entry: entry.get("note") == "cancelled" and uri in str(entry["params"])
 
 

@@ -13,6 +13,10 @@ ROOTS: Json = {"jsonrpc": "2.0", "id": 7, "method": "roots/list"}
 NAME: Json = {"jsonrpc": "2.0", "id": 8, "method": "elicitation/create", "params": {"message": "?"}}
 
 
+def _answers(interim: Json) -> Json:
+    return {name: {} for name in interim["result"]["inputRequests"]}
+
+
 async def both(down: Downlink) -> Json:
     one, two = await asyncio.gather(down.ask(ROOTS), down.ask(NAME))
     return {"result": {"one": one, "two": two}}
@@ -59,8 +63,8 @@ async def test_progress_comes_under_the_token_of_the_round_and_not_between_round
 
     talk, down = Conversation(work), Downlink(tell, refuse)
     first = await talk.round(None, down, "a")
-    second = await talk.round(dict.fromkeys(first["result"]["inputRequests"], {}), down, None)
-    await talk.round(dict.fromkeys(second["result"]["inputRequests"], {}), down, "c")
+    second = await talk.round(_answers(first), down, None)
+    await talk.round(_answers(second), down, "c")
     assert [message["params"]["progressToken"] for message in heard] == ["a", "c"]
 
 
