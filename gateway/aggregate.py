@@ -54,15 +54,16 @@ class Aggregate:
 
     def __init__(self, members: Mapping[str, Member], hub: Hub, rounds: Rounds) -> None:
         self.members, self._hub, self.rounds = members, hub, rounds
-        # Which member listed a URI or template last; filled by `collect` alone.
-        self._listed: dict[str, str] = {}
+        # Which member listed a URI or template last, by what was listed; filled by `collect` alone.
+        self._listed: dict[str, dict[str, str]] = {"resources": {}, "resourceTemplates": {}}
         # Which member a task was begun with, by its id; "" for an id that two use. Oldest first.
         self._tasks: dict[str, str] = {}
 
     def replace(self, members: Mapping[str, Member]) -> None:
         """From now on it is these, and clients hear that everything may be different."""
         self.members = members
-        self._listed = {uri: alias for uri, alias in self._listed.items() if alias in members}
+        for key, listed in self._listed.items():
+            self._listed[key] = {uri: alias for uri, alias in listed.items() if alias in members}
         self._hub.feed.changed("")
 
     async def survey(self, audience: Audience = SHARED) -> dict[str, str]:
@@ -75,8 +76,9 @@ class Aggregate:
 
     def told(self, error: Withheld | UpstreamError | UserError) -> str:
         """A failure as a client may read it: in none of the server's own words where it must prove what it says."""
-        if isinstance(error, UpstreamError) and self.members[error.alias].must_prove:
-            return error.unquoted
+        if isinstance(error, UpstreamError):
+            member = self.members.get(error.alias)  # None where the configuration names it no more
+            return error.unquoted if member is None or member.must_prove else str(error)
         return str(error)
 
     async def merged(self, method: str, audience: Audience = SHARED) -> Json:
@@ -137,6 +139,8 @@ class Aggregate:
         states = await self._everywhere(audience, look)
         freshness = LONGEST if len(gathered) == len(self.members) else STALE
         found: dict[str, Json] = {}
+        before = self._listed[key].items()
+        listed = {uri: alias for uri, alias in before if alias in self.members and alias not in gathered}
         for alias in filter(gathered.__contains__, self.members):
             freshness = freshness.least(gathered[alias].freshness)
             for item in cast(list[Json], gathered[alias].items):
@@ -145,7 +149,8 @@ class Aggregate:
                     item = {**item, identity: template, "name": f"evidence of {alias}"}  # noqa: PLW2901
                 if str(item.get(identity)) not in found:
                     found[str(item.get(identity))] = item
-                    self._listed[str(item.get(identity))] = alias
+                    listed[str(item.get(identity))] = alias
+        self._listed[key] = listed
         return {key: list(found.values()), **freshness.to_json(), "_meta": {SERVERS: states}}
 
     async def complete(self, params: Json, client: Client) -> Json:
@@ -168,10 +173,12 @@ class Aggregate:
     async def owner(self, uri: str, audience: Audience) -> Member:
         """The member that a resource belongs to; raises `Unknown`."""
         for attempt in range(2):
-            makers = [made for made in self._listed if _could_make(made, uri) and self._holds(made, audience)]
-            for known in (uri, *sorted(makers, key=len, reverse=True)):
-                if known in self._listed:
-                    return self.members[self._listed[known]]
+            templates = self._listed["resourceTemplates"]
+            fitting = (made for made in templates if _could_make(made, uri) and self._holds(made, audience))
+            makers = sorted(fitting, key=len, reverse=True)
+            alias = self._listed["resources"].get(uri) or next((templates[made] for made in makers), None)
+            if alias is not None:
+                return self.members[alias]
             if attempt == 0:
                 await self.collect("resources/list", "resources", audience)
                 await self.collect("resources/templates/list", "resourceTemplates", audience)
@@ -230,7 +237,7 @@ class Aggregate:
         """Whether a template that was listed once is still approved."""
         if template.startswith(wire.EVIDENCE_URI):
             return True
-        listing = self.members[self._listed[template]].offered(audience)
+        listing = self.members[self._listed["resourceTemplates"][template]].offered(audience)
         return listing is not None and template in listing.approved("template", listing.offer.templates)
 
     def flagged(self, alias: str) -> list[Flag]:
@@ -245,9 +252,14 @@ class Aggregate:
         }
         return sorted({*listing.review.flagged, *flags.beside(listing.offer.shown(), others)})
 
-    async def forget(self, audience: Audience) -> None:
-        """A client has gone: end the sessions that were for it alone."""
-        await asyncio.gather(*(member.forget(audience) for member in self.members.values()))
+    def forget(self, audience: Audience, also: Callable[[], Awaitable[None]]) -> None:
+        """A client has gone: end the sessions that were for it alone, and then `also`, in the background."""
+
+        async def ending() -> None:
+            await asyncio.gather(*(member.forget(audience) for member in self.members.values()))
+            await also()
+
+        self._hub.later(ending())
 
     def _remember_task(self, alias: str, reply: Json) -> None:
         """A call may have begun a task (Tasks extension, or `task` of 2025-11-25): later requests name only that."""
@@ -282,7 +294,7 @@ class Aggregate:
         return advertise(names, rules)
 
     async def _route(self, what: str, advertised: Any, audience: Audience) -> tuple[str, str]:
-        unheard = [alias for alias, member in self.members.items() if member.offered(audience) is None]
+        unheard = any(not member.heard(audience) for member in self.members.values())
         if unheard and advertised not in self._table(what, audience)[0]:
             await self.survey(audience)
         try:
@@ -336,8 +348,9 @@ class Aggregate:
                 return f"failed: {self.told(e)}"
             return "failed: no answer yet; it is still being waited for"
 
-        states = await asyncio.gather(*map(one, self.members.values()))
-        return dict(zip(self.members, states, strict=True))
+        members = self.members  # may be replaced meanwhile
+        states = await asyncio.gather(*map(one, members.values()))
+        return {alias: state for alias, state in zip(members, states, strict=True) if alias in self.members}
 
 
 def _views(tools: Iterable[Json]) -> set[str]:

@@ -11,13 +11,13 @@ QUESTIONS = {"sampling/createMessage": "sampling", "elicitation/create": "elicit
 """What a server may ask, and the client capability that lets it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Audience:
     """For whom a session with a legacy server is: a modern server has none, and is told of each client anew.
 
     `face` is what the session declares; `owner` takes what the server says outside of any call;
     `log_level` is what the client wants of log messages now. The shared one (`key`
-    empty) declares nothing, so that no server asks one client what another one wanted.
+    empty) declares nothing, so that no server asks one client what another one wanted. Equal only to itself.
     """
 
     key: str = ""

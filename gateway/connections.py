@@ -15,10 +15,11 @@ from gateway.errors import UserError, Withheld
 from gateway.health import Breaker
 from gateway.hub import Hub
 from gateway.link import Era, Link, connect
-from gateway.upstream import Downlink, Json, UpstreamError, UpstreamTimeout, UpstreamUnavailable, refuse
+from gateway.upstream import Downlink, Json, UpstreamBusy, UpstreamError, UpstreamTimeout, UpstreamUnavailable, refuse
 from gateway.upstream.http_sse import SseTransport
 from gateway.upstream.session import ClientFace
 from gateway.upstream.stdio import StdioTransport
+from gateway.upstream.wire import ACKNOWLEDGED
 
 STEADY_SECONDS = 10
 REQUEST_SECONDS = 10
@@ -32,7 +33,7 @@ class Connections:
     """A modern server has one connection for everybody. A legacy one has a shared one, and one for each client that
     declared something a server could ask it for. Owned by one event loop; `close` must be called.
 
-    `heard` takes what the server says outside of any call, and the audience it is for; `survey` looks whether a server
+    `owner` makes what takes the server's words outside of any call, for one audience; `survey` looks whether a server
     that failed is of use again.
     """
 
@@ -41,10 +42,10 @@ class Connections:
         alias: str,
         server: Server,
         hub: Hub,
-        heard: Callable[[Audience, Json], Awaitable[None]],
+        owner: Callable[[Audience], Downlink],
         survey: Callable[[], Awaitable[Any]],
     ) -> None:
-        self.alias, self.server, self._hub, self._heard, self._survey = alias, server, hub, heard, survey
+        self.alias, self.server, self._hub, self._owner, self._survey = alias, server, hub, owner, survey
         # In use or being made, by the audience's key; `UNDECIDED` while the server's era is unknown.
         self._links: dict[str, asyncio.Task[Link]] = {}
         # The era it last spoke; what the configuration says before the first connection and after a failure.
@@ -58,10 +59,12 @@ class Connections:
         self._begun = float("-inf")
         # What runs beside each connection, and ends with it.
         self._beside: dict[str, list[asyncio.Task[None]]] = {}
-        # URIs that clients of legacy sessions watch, by the audience's key; watched again in each new session.
-        self._watched: dict[str, Counter[str]] = {}
+        # URIs that clients of legacy sessions watch, by the audience; watched again in each new session.
+        self._watched: dict[Audience, Counter[str]] = {}
+        # Set by `close`: from then on nothing is connected.
+        self._closed = False
         self._slots = asyncio.Semaphore(server.etmcp.limit)
-        # Calls that hold a slot, and what is set while there are none.
+        # Calls that hold a slot or wait for one, and what is set while there are none.
         self._busy, self._idle = 0, anyio.Event()
         self._idle.set()
         # Calls that timed out in a row.
@@ -83,6 +86,8 @@ class Connections:
             key = self._key(audience)
             task = self._links.get(key)
             if task is None:
+                if self._closed:
+                    raise UpstreamUnavailable(self.alias, "is configured no more", "list again what there is")
                 if self.error is not None and self._breaker.open(anyio.current_time()):
                     raise self.error.with_traceback(None)
                 self._begun = anyio.current_time()
@@ -94,7 +99,9 @@ class Connections:
             except asyncio.CancelledError:
                 if not task.cancelled() or (us := asyncio.current_task()) is None or us.cancelling():
                     raise
-                continue  # the client for whom it was begun has gone
+                if task.get_name() == _name(self.alias, audience):
+                    raise UpstreamUnavailable(self.alias, "was stopped", "its client has gone") from None
+                continue  # another client, for whom it was begun, has gone
             if link.ended:
                 self.dropped(link)
             elif link.key == self._key(audience):
@@ -104,11 +111,7 @@ class Connections:
         """The connection failed in use: whoever comes next makes a new one."""
         if not self._holds(link):
             return
-        now = anyio.current_time()
-        if now - link.since >= STEADY_SECONDS:
-            self._breaker.worked()
-        self._breaker.failed(now, forgiven=FORGIVEN)
-        if self._breaker.open(now):
+        if self._failed(link, forgiven=FORGIVEN):
             advice = "it is tried again by itself; look at its log"
             self.error = UpstreamUnavailable(self.alias, "lost its connection several times in a row", advice)
         self._abandon(link)
@@ -117,7 +120,7 @@ class Connections:
         """The connection is of no use: it does not even list what it offers."""
         if self._holds(link):
             self.error = error
-            self._breaker.failed(anyio.current_time())
+            self._failed(link, forgiven=0)
             self._abandon(link)
 
     def timed_out(self, link: Link) -> None:
@@ -133,14 +136,16 @@ class Connections:
 
     async def forget(self, audience: Audience) -> None:
         """The client is gone, and so is its session."""
-        self._watched.pop(audience.key, None)
+        if audience.key:
+            self._watched.pop(audience, None)
         for key in [audience.key, UNDECIDED] if audience.key else []:
             if (task := self._links.get(key)) is not None and task.get_name() == _name(self.alias, audience):
                 del self._links[key]
                 await self._end(task)
 
     async def close(self) -> None:
-        """End every connection and all that it started."""
+        """End every connection and all that it started; there will be no other."""
+        self._closed = True
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
@@ -149,22 +154,24 @@ class Connections:
 
     @asynccontextmanager
     async def slot(self, deadline: float) -> AsyncGenerator[None]:
-        """One of the calls that it may have under way. Raises `UpstreamUnavailable`."""
-        with anyio.move_on_after(deadline - anyio.current_time()) as waiting:
-            await self._slots.acquire()
-        if waiting.cancelled_caught:
-            what = f"has {self.server.etmcp.limit} calls under way"
-            raise UpstreamUnavailable(self.alias, what, 'try again, or raise its "limit"')
+        """One of the calls that it may have under way. Raises `UpstreamBusy`."""
         if self._busy == 0:
             self._idle = anyio.Event()
         self._busy += 1
         try:
-            yield
+            with anyio.move_on_after(deadline - anyio.current_time()) as waiting:
+                await self._slots.acquire()
+            if waiting.cancelled_caught:
+                what = f"has {self.server.etmcp.limit} calls under way"
+                raise UpstreamBusy(self.alias, what, 'try again, or raise its "limit"')
+            try:
+                yield
+            finally:
+                self._slots.release()
         finally:
             self._busy -= 1
             if self._busy == 0:
                 self._idle.set()
-            self._slots.release()
 
     async def drained(self) -> None:
         """Return once no call is under way."""
@@ -175,16 +182,17 @@ class Connections:
         link = await self.link(audience)
         answer = await self._ask(link, audience, "resources/subscribe", params)
         if "error" not in answer:
-            self._watched.setdefault(link.key, Counter())[uri] += 1
+            self._watched.setdefault(audience, Counter())[uri] += 1
         return answer
 
     async def unwatch(self, audience: Audience, uri: str) -> None:
         """Undo one `watch`; the server hears of it with the last. Raises `UpstreamError`."""
-        link = await self.link(audience)
-        watched = self._watched.get(link.key, Counter[str]())
+        watched = self._watched.get(audience, Counter[str]())
         watched[uri] -= 1
-        if watched[uri] <= 0:
-            del watched[uri]
+        if watched[uri] > 0:
+            return
+        del watched[uri]
+        if (link := self._working(audience.key)) is not None:  # a session that is gone needs no word
             await self._ask(link, audience, "resources/unsubscribe", {"uri": uri})
 
     async def set_level(self, audience: Audience) -> None:
@@ -217,11 +225,12 @@ class Connections:
         return self._working(link.key) is link
 
     async def _connect(self, key: str, audience: Audience) -> Link:
-        async def tell(message: Json) -> None:
-            await self._heard(audience, message)
+        def owner() -> Downlink:  # the connection to a modern server is everybody's
+            return self._owner(SHARED if self._era == "modern" else audience)
 
+        outside = Downlink(lambda message: owner().tell(message), lambda request: owner().ask(request))
         try:
-            link = await connect(self.alias, self.server, self._hub, audience, era=self._era, tell=tell)
+            link = await connect(self.alias, self.server, self._hub, audience, era=self._era, owner=outside)
         except (Withheld, UpstreamError, UserError) as e:
             self._links.pop(key, None)
             self.error = e
@@ -239,12 +248,20 @@ class Connections:
         self._beside[link.key] = [asyncio.create_task(job) for job in self._jobs(link, audience)]
         return link
 
+    def _failed(self, link: Link, *, forgiven: int) -> bool:
+        """Whether the server has to wait now. What went well for a while pays for earlier failures."""
+        now = anyio.current_time()
+        if now - link.since >= STEADY_SECONDS:
+            self._breaker.worked()
+        self._breaker.failed(now, forgiven=forgiven)
+        return self._breaker.open(now)
+
     def _abandon(self, link: Link) -> None:
         del self._links[link.key]
         for job in self._beside.pop(link.key):
             job.cancel()
         self._forget_era()
-        self._hub.dispose(link.transport)
+        self._hub.later(link.transport.aclose())
         self._tend()
 
     def _forget_era(self) -> None:
@@ -265,7 +282,7 @@ class Connections:
         await link.transport.aclose()
 
     def _tend(self) -> None:
-        if self._tending is None or self._tending.done():
+        if not self._closed and (self._tending is None or self._tending.done()):
             self._tending = asyncio.create_task(self._recover(), name=f"recover {self.alias}")
 
     async def _recover(self) -> None:
@@ -279,7 +296,13 @@ class Connections:
                     continue
                 return  # it is connected, and refused for what it says
             self._hub.feed.changed(self.alias)
+            for audience in self._watched:  # their clients may do nothing but wait for news
+                self._hub.later(self._linked(audience))
             return
+
+    async def _linked(self, audience: Audience) -> None:
+        with suppress(Withheld, UpstreamError, UserError):
+            await self.link(audience)
 
     def _jobs(self, link: Link, audience: Audience) -> list[Coroutine[Any, Any, None]]:
         jobs: list[Coroutine[Any, Any, None]] = []
@@ -290,10 +313,10 @@ class Connections:
         }
         wanted: Json = {f"{kind}ListChanged": True for kind, told in promised.items() if _changes(told)}
         if wanted and link.session.era == "modern":
-            jobs.append(self.listen(link, audience.face, wanted, lambda message: self._heard(audience, message)))
+            jobs.append(self._listen(wanted))
         if (level := audience.log_level()) is not None and link.session.era == "legacy":
             jobs.append(self._say_level(link, audience, level))
-        if self._watched.get(link.key):
+        if link.session.era == "legacy" and self._watched.get(audience):
             jobs.append(self._rewatch(link, audience))
         return jobs
 
@@ -301,27 +324,48 @@ class Connections:
         await transport.ended.wait()
         self.dropped(link)
 
+    async def _listen(self, wanted: Json) -> None:
+        """Hear of changed lists. What was not heard while there was no stream may be anything."""
+        opened = False
+
+        async def tell(message: Json) -> None:
+            nonlocal opened
+            if message["method"] != ACKNOWLEDGED:
+                await self._owner(SHARED).tell(message)
+            elif opened:
+                self._hub.feed.changed(self.alias)
+            opened = True
+
+        await self.listen(SHARED, SHARED.face, wanted, tell)
+
     async def _say_level(self, link: Link, audience: Audience, level: str) -> None:
         with suppress(UpstreamError):
             await self._ask(link, audience, "logging/setLevel", {"level": level})
 
     async def _rewatch(self, link: Link, audience: Audience) -> None:
-        for uri in list(self._watched[link.key]):
-            await self._ask(link, audience, "resources/subscribe", {"uri": uri})
+        for uri in list(self._watched.get(audience, ())):
+            with suppress(UpstreamError):
+                await self._ask(link, audience, "resources/subscribe", {"uri": uri})
 
-    async def listen(self, link: Link, face: ClientFace, wanted: Json, tell: Callable[[Json], Awaitable[None]]) -> None:
-        """Hold a `subscriptions/listen` stream of a modern server open until cancelled (2026-07-28, SEP-2575)."""
+    async def listen(
+        self, audience: Audience, face: ClientFace, wanted: Json, tell: Callable[[Json], Awaitable[None]]
+    ) -> None:
+        """Hold a `subscriptions/listen` stream of a modern server open until cancelled, on whatever connection there
+        is (2026-07-28, SEP-2575). Returns where the server does not serve it."""
         pause, params = Breaker(random.random), {"notifications": wanted}
-        while True:
+        while not self._closed:
             begun = anyio.current_time()
             try:
+                link = await self.link(audience)
+                if link.session.era == "legacy":
+                    return  # it came back as another
                 asked = link.identified(LISTEN, params)
                 answer = await link.session.request(
                     LISTEN, asked, client=face, deadline=float("inf"), down=Downlink(tell, refuse)
                 )
                 if "error" in answer:
                     return  # it promised more than it serves
-            except UpstreamError:
+            except (Withheld, UpstreamError, UserError):
                 pass
             if anyio.current_time() - begun > STEADY_SECONDS:
                 pause.worked()

@@ -26,16 +26,17 @@ class Follower:
 
     def __init__(self, changes: Iterable[str], deliver: Callable[[Json], Awaitable[None]]) -> None:
         self._changes, self._deliver = frozenset(changes), deliver
-        # URIs it wants to hear of, each with the server that it belongs to. Filled by whoever subscribes.
-        self.uris: dict[str, str] = {}
+        # URIs it wants to hear of, each with the server that it belongs to and the audience of the session that says
+        # so. Filled by whoever subscribes.
+        self.uris: dict[str, tuple[str, str]] = {}
         # What waits for delivery, oldest first.
         self._waiting: dict[tuple[str, str], Json] = {}
         self._woken = anyio.Event()
 
-    def offer(self, alias: str, message: Json) -> None:
-        """Take what one server announced, if it is wanted."""
+    def offer(self, alias: str, message: Json, key: str = "") -> None:
+        """Take what one server announced in the session of an audience, if it is wanted."""
         method, uri = message["method"], _uri(message)
-        if method in self._changes or (method == UPDATED and self.uris.get(uri) == alias):
+        if method in self._changes or (method == UPDATED and self.uris.get(uri) == (alias, key)):
             self._waiting[(method, uri)] = message
             self._woken.set()
 
@@ -54,10 +55,10 @@ class Feed:
     def __init__(self) -> None:
         self._followers: set[Follower] = set()
 
-    def publish(self, alias: str, message: Json) -> None:
-        """Offer it to every follower."""
+    def publish(self, alias: str, message: Json, key: str = "") -> None:
+        """Offer to every follower what a server announced in the session of the audience `key`."""
         for follower in self._followers:
-            follower.offer(alias, message)
+            follower.offer(alias, message, key)
 
     def changed(self, alias: str) -> None:
         """All lists of one server may be different now: it came, went, or came back."""

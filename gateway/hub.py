@@ -1,8 +1,10 @@
 """What all members of one gateway share. Made in a composition root, read-only afterwards."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 
@@ -24,7 +26,9 @@ from gateway.identity import Identity
 from gateway.pins import Pins
 from gateway.records import Records
 from gateway.registry import Registry
-from gateway.upstream import Json, Transport
+from gateway.upstream import Json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Hub:
     feed: Feed
     identity: Identity
     registry: Registry
-    # Connections on their way out; each removes itself.
-    _closing: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    # What is being ended in the background; each removes itself.
+    _ending: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def verifier(self, software_anchors: frozenset[str]) -> Verifier:
         """The appraisal of one server: these software keys, and the default policy."""
@@ -62,12 +66,18 @@ class Hub:
         except AttestError as e:
             raise UserError(f"{path}: the manifest of {alias} is refused [{e.code}]; ask its publisher") from e
 
-    def dispose(self, transport: Transport) -> None:
-        """Close a connection in the background."""
-        task = asyncio.create_task(transport.aclose())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    def later(self, ending: Coroutine[Any, Any, None]) -> None:
+        """End something in the background: whoever let it go may be cancelled, or in a hurry."""
+        task = asyncio.create_task(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ended)
 
     async def closed(self) -> None:
-        """Return once every disposed connection is gone."""
-        await asyncio.gather(*self._closing)
+        """Return once everything that was to end has ended."""
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._ending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("what was to end did not: %s", error, exc_info=error)

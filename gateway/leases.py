@@ -2,19 +2,23 @@
 
 import itertools
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from attest.canonical import canonical
 from gateway.client import Audience, Client
 from gateway.member import Member
 
+Later = Callable[[Coroutine[Any, Any, None]], None]
 MOST_IDLE = 4
 """Idle sessions kept per server; a legacy stdio server is a process each."""
 
 
 class Leases:
-    """Owned by one event loop."""
+    """Owned by one event loop. `later` ends something in the background."""
 
-    def __init__(self) -> None:
+    def __init__(self, later: Later) -> None:
+        self._later = later
         self._numbers = itertools.count(1)
         # Sessions that nobody uses, by server, and with the client that they declare; the oldest first.
         self._idle: dict[str, list[tuple[bytes, Audience]]] = defaultdict(list)
@@ -28,12 +32,12 @@ class Leases:
                 return entry[1]
         return Audience(f"rounds-{next(self._numbers)}", client.face, log_level=lambda: client.face.log_level)
 
-    async def give_back(self, member: Member, audience: Audience, client: Client) -> None:
+    def give_back(self, member: Member, audience: Audience, client: Client) -> None:
         """Keep it for the next call, if there are not too many."""
         idle = self._idle[member.alias]
         idle.append((_face(client), audience))
         if len(idle) > MOST_IDLE:
-            await member.forget(idle.pop(0)[1])
+            self._later(member.forget(idle.pop(0)[1]))
 
 
 def _face(client: Client) -> bytes:

@@ -1,6 +1,5 @@
 """One working connection to one server: opened, introduced, and judged for what its results are worth."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -56,10 +55,8 @@ class Link:
         return self.identity.beside(str(self.session.info.get("name", "")), method, params)
 
 
-async def connect(
-    alias: str, server: Server, hub: Hub, audience: Audience, *, era: Era, tell: Callable[[Json], Any]
-) -> Link:
-    """Open a connection for `audience`; `tell` hears what the server says outside of any call.
+async def connect(alias: str, server: Server, hub: Hub, audience: Audience, *, era: Era, owner: Downlink) -> Link:
+    """Open a connection for `audience`; `owner` takes what the server says or asks outside of any call.
 
     Raises `Withheld`, `UpstreamError`, `UserError`; then nothing of what was started stays.
     """
@@ -69,7 +66,7 @@ async def connect(
         published = hub.published(alias, server)
         if server.etmcp.name is not None:
             server, published = await hub.registry.resolve(alias, server)
-        transport = await _open(alias, server, hub, Downlink(tell, audience.owner.ask), deadline)
+        transport = await _open(alias, server, hub, owner, deadline)
         spoken = "legacy" if isinstance(transport, SseTransport) else era
         session = Session(alias, transport, face=audience.face, era=spoken)
         await session.connect(deadline=deadline)

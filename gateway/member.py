@@ -10,19 +10,21 @@ import anyio
 from attest import wire
 from attest.errors import AttestError
 from attest.manifest import Manifest, TrustedManifest
+from attest.statement import Kind
 from gateway.client import SHARED, Audience
 from gateway.config import Server
 from gateway.connections import Connections
-from gateway.errors import Withheld
+from gateway.errors import UserError, Withheld
 from gateway.exchange import listing
 from gateway.feed import announcement
 from gateway.hub import Hub
 from gateway.link import Link
 from gateway.pins import Offer, Review
-from gateway.upstream import METHOD_NOT_FOUND, Json, UpstreamError, UpstreamRefused
+from gateway.upstream import METHOD_NOT_FOUND, Downlink, Json, UpstreamError, UpstreamRefused, refuse
 from gateway.upstream.session import LONGEST, STALE, Freshness, Items
 
 LIST_SECONDS = 10
+EXECUTOR: Kind = "executor-attested"
 CORE = frozenset({"tools", "prompts", "resources", "completions", "logging"})
 
 
@@ -52,7 +54,7 @@ class Member:
 
     def __init__(self, alias: str, server: Server, hub: Hub) -> None:
         self.alias, self.server, self._hub = alias, server, hub
-        self.connections = Connections(alias, server, hub, self._heard, lambda: self.survey(self._eyes))
+        self.connections = Connections(alias, server, hub, self._owner, lambda: self.survey(self._eyes))
         # What each audience was offered last, and the newest of these; None until there was one.
         self._listings: dict[str, Listing] = {}
         self.listing: Listing | None = None
@@ -64,10 +66,15 @@ class Member:
     @property
     def must_prove(self) -> bool:
         """Whether nothing that it did not sign may come from it to a client."""
-        pinned = self.listing is not None and (
-            self.listing.offer.kind == "executor-attested" or self.listing.review.kind_lowered
-        )
-        return pinned or self.server.etmcp.require == "executor-attested"
+        if self.server.etmcp.require == EXECUTOR:
+            return True
+        if self.listing is not None:
+            return self.listing.offer.kind == EXECUTOR or self.listing.review.kind_lowered
+        try:  # it may speak before it is surveyed
+            pinned = self._hub.pins.in_force(self.alias, self._hub.published(self.alias, self.server))
+        except (AttestError, UserError):
+            return True
+        return pinned is not None and pinned.manifest.kind == EXECUTOR
 
     @property
     def extended(self) -> Json:
@@ -85,9 +92,14 @@ class Member:
         """What this audience, or else anybody, was offered last."""
         return self._listings.get(audience.key, self.listing)
 
+    def heard(self, audience: Audience) -> bool:
+        """Whether it was surveyed for this audience."""
+        return audience.key in self._listings
+
     async def forget(self, audience: Audience) -> None:
         """The client is gone: so are its session and what it was offered."""
-        self._listings.pop(audience.key, None)
+        if audience.key:
+            self._listings.pop(audience.key, None)
         if self._eyes is audience:
             self._eyes = SHARED
         await self.connections.forget(audience)
@@ -154,11 +166,20 @@ class Member:
         reviewed = pins.review(listing.offer, approved.manifest)
         self.listing = self._listings[audience.key] = Listing(listing.offer, approved.manifest, reviewed)
 
-    async def _heard(self, audience: Audience, message: Json) -> None:
-        if (news := announcement(message, signed_only=self.must_prove)) is not None:
-            self._hub.feed.publish(self.alias, news)
-        elif not self.must_prove:
-            await audience.owner.tell(message)
+    def _owner(self, audience: Audience) -> Downlink:
+        """What takes the server's words outside of any call, in a session for this audience."""
+
+        async def tell(message: Json) -> None:
+            must_prove = self.must_prove
+            if (news := announcement(message, signed_only=must_prove)) is not None:
+                self._hub.feed.publish(self.alias, news, audience.key)
+            elif not must_prove:
+                await audience.owner.tell(message)
+
+        async def ask(request: Json) -> Json:
+            return await (refuse if self.must_prove else audience.owner.ask)(request)
+
+        return Downlink(tell, ask)
 
     async def _manifest(self, offer: Offer, published: TrustedManifest | None) -> Manifest:
         pins = self._hub.pins

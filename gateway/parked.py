@@ -71,9 +71,10 @@ class Conversation:
 
     async def _tell(self, message: Json) -> None:
         if message["method"] == "notifications/progress":
-            if self._token is None:
+            told = message.get("params")
+            if self._token is None or not isinstance(told, dict):
                 return
-            message = {**message, "params": {**message["params"], "progressToken": self._token}}
+            message = {**message, "params": {**cast(Json, told), "progressToken": self._token}}
         await self._down.tell(message)
 
     async def _ask(self, request: Json) -> Json:

@@ -23,7 +23,7 @@ from gateway.client import Audience, Client, Declared
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.exchange.observed import ObservedCaller
-from gateway.leases import Leases
+from gateway.leases import Later, Leases
 from gateway.link import Link
 from gateway.member import Member
 from gateway.parked import Conversation
@@ -69,24 +69,27 @@ class Request:
 class Held:
     """A call to a legacy server under way, and the session that it holds."""
 
+    member: Member
     conversation: Conversation
     link: Link
     caller: ObservedCaller
     audience: Audience
+    asked: bytes  # what it was asked for, which no later round may change
 
 
 class Rounds:
-    """Owned by one event loop; `close` must be called. `clock`: milliseconds since 1970. `user` owns what is kept."""
+    """Owned by one event loop; `close` must be called.
 
-    def __init__(self, records: Records, states: States, clock: Callable[[], int], user: str) -> None:
+    `clock` returns milliseconds since 1970; `user` owns what is kept; `later` ends something in the background.
+    """
+
+    def __init__(self, records: Records, states: States, clock: Callable[[], int], user: str, later: Later) -> None:
         self._records, self._states, self._clock, self._user = records, states, clock, user
+        self._later, self._leases = later, Leases(later)
         # Where results are kept a second time, None where nowhere. Set by whoever configures.
         self.results: Results | None = None
-        self._leases = Leases()
         # Calls between two rounds and what ends them, by an id that only their sealed state names.
         self._parked: dict[str, tuple[Held, asyncio.TimerHandle]] = {}
-        # Calls being ended in the background; each removes itself.
-        self._ending: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: Request) -> Json:
         """The raw reply for the client. Raises `BadState`, `Withheld`, `UpstreamError`."""
@@ -109,11 +112,10 @@ class Rounds:
         answer = await self._exchange(link, member, _ask(asking, link, last))
         return _unable(declared, answer.body) or self._given(request, answer)
 
-    async def close(self) -> None:
-        """End every call that waits."""
+    def close(self) -> None:
+        """End every call that waits, in the background."""
         for waiting in list(self._parked):
             self._expire(waiting)
-        await asyncio.gather(*self._ending)
 
     async def _exchange(self, link: Link, member: Member, ask: Ask) -> Answer:
         async with member.connections.slot(ask.deadline):
@@ -160,7 +162,7 @@ class Rounds:
             if answer.outcome != "input-required":
                 return self._given(request, answer)
             result = cast(Json, answer.body["result"])
-            responses = await _responses(result.get("inputRequests"), request.client.down)
+            responses = await _responses(request.member.alias, result.get("inputRequests"), request.client.down)
             if "error" in responses:
                 return responses
             state = result.get("requestState")
@@ -172,7 +174,11 @@ class Rounds:
         """A call to a legacy server, in a session that declares what this modern client declared."""
         member, client = request.member, request.client
         audience = self._leases.take(member, client)
-        link = await member.connections.link(audience)
+        try:
+            link = await member.connections.link(audience)
+        except BaseException:  # cancelled too
+            self._later(member.forget(audience))
+            raise
         ask = _ask(request, link, None)
 
         async def call(down: Downlink) -> Json:
@@ -184,18 +190,22 @@ class Rounds:
             )  # fmt: skip
             return _unable(declared, reply) or reply
 
-        return await self._round(request, ask, Held(Conversation(call), link, caller, audience))
+        held = Held(member, Conversation(call), link, caller, audience, _substance(request))
+        return await self._round(request, ask, held)
 
     async def _continued(self, request: Request, last: Round) -> Json:
-        if (parked := self._parked.pop(last.parked or "", None)) is None:
+        if (parked := self._parked.get(last.parked or "")) is None:
             raise BadState("the call behind that requestState is over; begin anew")
         held, expiry = parked
+        if held.asked != _substance(request):  # its receipt would name arguments that the server never saw
+            raise BadState("the call behind that requestState has other arguments; begin anew")
+        del self._parked[last.parked or ""]
         expiry.cancel()
         return await self._round(request, _ask(request, held.link, last), held)
 
     async def _round(self, request: Request, ask: Ask, held: Held) -> Json:
-        member, conversation = request.member, held.conversation
-        received_at, reply = self._clock(), None
+        member, conversation = held.member, held.conversation
+        received_at, reply, kept = self._clock(), None, False
         try:
             async with member.connections.slot(ask.deadline):
                 with anyio.move_on_after(ask.deadline - anyio.current_time()):
@@ -206,6 +216,7 @@ class Rounds:
                 raise UpstreamTimeout(member.alias, f"no answer to {ask.method} in time", "try again, or restart it")
             answer = held.caller.witness(ask, reply, received_at)
             await self._keep(member, ask, answer)
+            kept = True
         except UpstreamUnavailable:
             member.connections.dropped(held.link)
             raise
@@ -213,11 +224,12 @@ class Rounds:
             await self._records.refuse(member.alias, ask, e.code)
             raise
         finally:
-            if reply is None or conversation.done:
-                await conversation.close()
-                await self._leases.give_back(member, held.audience, request.client)
+            if not kept:  # cancelled too
+                self._give_up(held)
         given = self._given(request, answer)
-        if not conversation.done:
+        if conversation.done:
+            self._leases.give_back(member, held.audience, request.client)
+        else:
             waiting = self._park(held)
             last = Round(answer.receipt.receipt_id, parked=waiting)
             given["result"]["requestState"] = self._states.seal(request.purpose, last)
@@ -235,9 +247,22 @@ class Rounds:
         if (parked := self._parked.pop(waiting, None)) is not None:
             held, expiry = parked
             expiry.cancel()
-            task = asyncio.create_task(held.conversation.close())
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._give_up(held)
+
+    def _give_up(self, held: Held) -> None:
+        """End the call, and its session too: what the server asks late must reach nobody else."""
+
+        async def ending() -> None:
+            await held.conversation.close()
+            await held.member.forget(held.audience)
+
+        self._later(ending())
+
+
+def _substance(request: Request) -> bytes:
+    """The params that every round of a request repeats."""
+    repeated = {k: v for k, v in request.params.items() if k not in ("inputResponses", "requestState")}
+    return wire.covered_params(repeated)
 
 
 def _unable(declared: Declared, reply: Json) -> Json | None:
@@ -257,9 +282,19 @@ def unclaimed(error: Json) -> Json:
     return {**error, "data": {name: v for name, v in cast(Json, data).items() if not name.startswith(wire.PREFIX)}}
 
 
-async def _responses(questions: Any, down: Downlink) -> Json:
+def _is_question(question: Any) -> bool:
+    match question:
+        case {"method": str()}:
+            return True
+        case _:
+            return False
+
+
+async def _responses(alias: str, questions: Any, down: Downlink) -> Json:
     """`{"result": inputResponses}`, or the `{"error": ...}` of the first question that the client did not answer."""
-    asked = cast(dict[str, Json], questions) if isinstance(questions, dict) else {}
+    asked = cast(dict[str, Any], questions) if isinstance(questions, dict) else {}
+    if not all(_is_question(question) for question in asked.values()):
+        raise UpstreamGarbled(alias, "asked what is no question", "fix or replace the server")
     replies = await asyncio.gather(*(down.ask(question) for question in asked.values()))
     for reply in replies:
         if "error" in reply:
@@ -280,10 +315,18 @@ def _ask(request: Request, link: Link, last: Round | None) -> Ask:
         client_nonce=client.nonce,
         definition=request.definition,
         previous=last.receipt if last else None,
-        down=_numbers_only(client.down) if link.caller.kind == EXECUTOR else client.down,
+        down=_passing(client.down, link),
         deadline=anyio.current_time() + member.server.etmcp.timeout,
         headers=request.headers if link.session.era == "modern" else {},
     )
+
+
+def _passing(down: Downlink, link: Link) -> Downlink:
+    """What may pass while the request waits: a modern server asks in rounds only, and on a pipe that all share, nobody
+    could say whom it means otherwise."""
+    if link.caller.kind == EXECUTOR:
+        return _numbers_only(down)
+    return Downlink(down.tell, refuse) if link.session.era == "modern" else down
 
 
 def _numbers_only(down: Downlink) -> Downlink:

@@ -96,14 +96,14 @@ async def running(
             info = {"name": "etmcp", "version": version}
             registry = Registry(config.registry, store, http, home, environ, info)
             hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry)
-            rounds = Rounds(records, States(home.state_key(), clock), clock, identity.user)
+            rounds = Rounds(records, States(home.state_key(), clock), clock, identity.user, hub.later)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             gateway = Gateway(Aggregate(members, hub, rounds), records, pins, observer, hub)
             gateway.keep_by(config)
             try:
                 yield gateway
             finally:
-                await rounds.close()
+                rounds.close()
                 await gateway.close()
                 await hub.closed()
     finally:

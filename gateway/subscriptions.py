@@ -10,15 +10,15 @@ import anyio
 from attest import wire
 from gateway.aggregate import Aggregate, Unknown
 from gateway.client import Client
-from gateway.errors import Withheld
+from gateway.errors import UserError, Withheld
 from gateway.feed import CHANGES, Feed, Follower, announcement
 from gateway.member import Member
-from gateway.upstream import Json, UpstreamError
-from gateway.upstream.wire import SUBSCRIPTION_ID
+from gateway.rounds import unclaimed
+from gateway.upstream import METHOD_NOT_FOUND, Json, UpstreamError
+from gateway.upstream.wire import ACKNOWLEDGED, SUBSCRIPTION_ID
 
 OPEN_SECONDS = 5
 MOST_URIS = 1000
-ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
 
 class Watching:
@@ -32,11 +32,11 @@ class Watching:
     async def begin(self, uri: str, params: Json, client: Client) -> Json:
         """Watch a resource: the raw reply. Raises `Unknown`, `Withheld`, `UpstreamError`."""
         member = await self._aggregate.owner(uri, client.audience)
-        if uri in self._ends:
+        if uri in self.follower.uris:
             return {"result": {}}
-        if len(self._ends) >= MOST_URIS:
+        if len(self.follower.uris) >= MOST_URIS:
             raise Unknown(f"more than {MOST_URIS} resources are watched; give some up first")
-        self.follower.uris[uri] = member.alias
+        self.follower.uris[uri] = member.alias, client.audience.key
         try:
             end, reply = await self._on(member, uri, params, client)
         except BaseException:
@@ -44,15 +44,17 @@ class Watching:
             raise
         if "error" in reply:
             self.follower.uris.pop(uri, None)
-        else:
-            self._ends[uri] = end
-        return reply
+            return {"error": unclaimed(reply["error"])}
+        self._ends[uri] = end
+        if uri not in self.follower.uris:  # given up meanwhile
+            await self.end(uri)
+        return {"result": {}}
 
     async def end(self, uri: str) -> None:
         """Watch it no more; nothing happens where it was not watched."""
         self.follower.uris.pop(uri, None)
         if (end := self._ends.pop(uri, None)) is not None:
-            with suppress(UpstreamError, Withheld):  # whoever cannot be told will not tell us either
+            with suppress(UpstreamError, Withheld, UserError):  # whoever cannot be told will not tell us either
                 await end()
 
     async def close(self) -> None:
@@ -68,23 +70,54 @@ class Watching:
         if link.session.era == "legacy":
             reply = await connections.watch(audience, uri, wire.without_ours(params))
             return (lambda: connections.unwatch(audience, uri)), reply
-        opened = anyio.Event()
+        honoured = asyncio.get_running_loop().create_future()
 
         async def tell(message: Json) -> None:
-            opened.set()
-            if (news := announcement(message, signed_only=member.must_prove)) is not None:
-                self.follower.offer(member.alias, news)
+            if message["method"] == ACKNOWLEDGED and not honoured.done():
+                honoured.set_result(_honoured(message, uri))
+            elif (news := announcement(message, signed_only=member.must_prove)) is not None:
+                self.follower.offer(member.alias, news, audience.key)
 
-        wanted = {"resourceSubscriptions": [uri]}
-        task = asyncio.create_task(connections.listen(link, client.face, wanted, tell))
+        async def listen() -> None:
+            try:
+                await connections.listen(audience, client.face, {"resourceSubscriptions": [uri]}, tell)
+            finally:
+                if not honoured.done():
+                    honoured.set_result(False)
+
+        task = asyncio.create_task(listen())
 
         async def stop() -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-        with anyio.move_on_after(OPEN_SECONDS):
-            await opened.wait()
-        return stop, {"result": {}}
+        try:
+            with anyio.move_on_after(OPEN_SECONDS):
+                await asyncio.shield(honoured)
+        except BaseException:
+            task.cancel()
+            raise
+        if not honoured.done() or honoured.result():
+            return stop, {"result": {}}
+        await stop()
+        return stop, {"error": {"code": METHOD_NOT_FOUND, "message": f"{member.alias} lets nobody watch {uri[:200]}"}}
+
+
+def _honoured(message: Json, uri: str) -> bool:
+    """Whether a server's acknowledgement names the resource; one that names nothing at all is taken at its word."""
+    match message.get("params"):
+        case {"notifications": {"resourceSubscriptions": uris}}:
+            return isinstance(uris, list) and uri in uris
+        case {"notifications": dict()}:
+            return False
+        case _:
+            return True
+
+
+async def _begun(watching: Watching, uri: str, client: Client) -> bool:
+    with suppress(Unknown, Withheld, UpstreamError, UserError):
+        return "error" not in await watching.begin(uri, {"uri": uri}, client)
+    return False
 
 
 async def listen(
@@ -104,11 +137,9 @@ async def listen(
     watching, stop = Watching(aggregate, follower), feed.follow(follower)
     try:
         uris: Any = wanted.get("resourceSubscriptions")
-        honoured: list[str] = []
-        for uri in cast(list[Any], uris) if isinstance(uris, list) else []:
-            with suppress(Unknown, Withheld, UpstreamError):
-                if isinstance(uri, str) and "error" not in await watching.begin(uri, {"uri": uri}, client):
-                    honoured.append(uri)
+        named = [uri for uri in cast(list[Any], uris) if isinstance(uri, str)] if isinstance(uris, list) else []
+        begun = await asyncio.gather(*(_begun(watching, uri, client) for uri in named))
+        honoured = [uri for uri, there in zip(named, begun, strict=True) if there]
         subscribed: Json = {"resourceSubscriptions": honoured} if honoured else {}
         await tell({"method": ACKNOWLEDGED, "params": {"notifications": flags | subscribed, "_meta": meta}})
         await follower.run()

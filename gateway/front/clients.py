@@ -14,6 +14,7 @@ from mcp_types import (
     CLIENT_CAPABILITIES_META_KEY,
     CLIENT_INFO_META_KEY,
     INTERNAL_ERROR,
+    INVALID_REQUEST,
     LOG_LEVEL_META_KEY,
     JSONRPCNotification,
     JSONRPCRequest,
@@ -76,8 +77,8 @@ class LegacySession:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        await self.watching.close()
-        await self._aggregate.forget(self.audience)
+        # In the background, since whoever closes a connection waits only seconds for its end.
+        self._aggregate.forget(self.audience, self.watching.close)
 
     def _filtered(self, tell: Any) -> Any:
         async def filtered(message: Json) -> None:
@@ -112,7 +113,10 @@ def connection_of(ctx: Context) -> Any:
 
 def _tell(session: ServerSession, request_id: Any) -> Any:
     async def tell(message: Json) -> None:
-        raw: Any = JSONRPCNotification.model_validate({"jsonrpc": "2.0", **message})
+        try:
+            raw: Any = JSONRPCNotification.model_validate({"jsonrpc": "2.0", **message})
+        except ValidationError:  # nothing that a client could read
+            return
         await session.send_notification(raw, request_id)
 
     return tell
@@ -120,7 +124,10 @@ def _tell(session: ServerSession, request_id: Any) -> Any:
 
 def _ask(session: ServerSession, request_id: Any) -> Any:
     async def ask(request: Json) -> Json:
-        raw: Any = JSONRPCRequest.model_validate({**request, "jsonrpc": "2.0", "id": 0})  # the SDK gives it an id
+        try:
+            raw: Any = JSONRPCRequest.model_validate({**request, "jsonrpc": "2.0", "id": 0})  # the SDK gives it an id
+        except ValidationError:
+            return {"error": {"code": INVALID_REQUEST, "message": "the server's question is no valid request"}}
         metadata = ServerMessageMetadata(related_request_id=request_id)
         try:
             answer = await session.send_request(raw, _Raw, QUESTION_SECONDS, metadata)

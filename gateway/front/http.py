@@ -28,6 +28,11 @@ from attest.errors import CanonicalError
 from gateway.errors import UserError
 from gateway.upstream import MAX_MESSAGE
 
+IDLE_SECONDS = 1800
+"""A client that vanished without a word is let go after that; one that is there still begins a new session."""
+MOST_SESSIONS = 1000
+"""Legacy sessions at once. Each may need one of its own with every legacy server: a process, where that is stdio."""
+
 
 class Strict:
     """Refuses a body whose JSON has no single meaning before the SDK's lenient parser sees it."""
@@ -111,14 +116,22 @@ class Events:
             await self._server.run(read, write, self._server.create_initialization_options())
 
 
-def application(server: Server[Any], *, hosts: list[str], token: str | None) -> ASGIApp:
-    """The ASGI app. `hosts` are the names under which clients may reach it, with port, as in a Host header."""
+def application(
+    server: Server[Any], *, hosts: list[str], token: str | None, idle_seconds: float = IDLE_SECONDS
+) -> ASGIApp:
+    """The ASGI app. `hosts` are the names under which clients may reach it, with port, as in a Host header; a legacy
+    session with no request and no stream for `idle_seconds` is ended."""
     security = TransportSecuritySettings(
         enable_dns_rebinding_protection=True,
         allowed_hosts=hosts,
         allowed_origins=[f"{scheme}://{host}" for host in hosts for scheme in ("http", "https")],
     )
-    streamable = server.streamable_http_app(transport_security=security, max_request_body_size=MAX_MESSAGE)
+    streamable = server.streamable_http_app(
+        transport_security=security,
+        max_request_body_size=MAX_MESSAGE,
+        session_idle_timeout=idle_seconds,
+        max_sessions=MOST_SESSIONS,
+    )
     sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_MESSAGE)
 
     @asynccontextmanager

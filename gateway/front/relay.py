@@ -73,6 +73,8 @@ class Relay:
             if self._era == "modern":
                 raise _unsupported((ctx.params or {}).get("protocolVersion"), MODERN_PROTOCOL_VERSIONS)
             result = await self._introduced(cast(Json, await call_next(ctx)), modern=False)
+            if (before := connection.state.get(SESSION)) is not None:  # it shakes hands again
+                await before.close()
             session = connection.state[SESSION] = LegacySession(ctx, self._aggregate, self._feed)
             connection.exit_stack.push_async_callback(session.close)
             return result

@@ -6,6 +6,7 @@ Deadlines are points on the event loop's clock (`anyio.current_time()`, seconds)
     UpstreamError            one line: which server, what happened, what to do
       UpstreamUnavailable    did not start, died, cannot be reached: retry later or restart it
         UpstreamSessionLost  forgot its HTTP session, the request was not processed: initialize and repeat it
+      UpstreamBusy           has as many calls under way as it may have: the request was not sent
       UpstreamTimeout        did not answer before the deadline; the request was cancelled and may have had effects
       UpstreamGarbled        answered what is not one unambiguous MCP message: do not pass it on
       UpstreamRefused        answered with a refusal of us: credentials, URL or protocol version
@@ -40,6 +41,10 @@ class UpstreamUnavailable(UpstreamError):
 
 class UpstreamSessionLost(UpstreamUnavailable):
     """The server forgot the HTTP session; what was sent on it was not processed."""
+
+
+class UpstreamBusy(UpstreamError):
+    """It may have no more calls under way now; nothing was sent."""
 
 
 class UpstreamTimeout(UpstreamError):

@@ -10,6 +10,7 @@ from attest.canonical import parse
 from gateway.upstream import Json
 
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 JUNK = frozenset({"not-json", "not-utf8"})
 """Codes of `CanonicalError` for what is no JSON at all; the others are JSON without one meaning."""
 
@@ -86,7 +87,8 @@ class Numbered:
         if number(_meta(message, part).get(SUBSCRIPTION_ID)) == self.number:
             message = _with_meta(message, part, {SUBSCRIPTION_ID: self._caller_id})
         if message.get("method") == "notifications/progress" and self._token is not None:
-            message = message | {"params": message["params"] | {"progressToken": self._token}}
+            if isinstance(told := message.get("params"), dict):
+                message = message | {"params": cast(Json, told) | {"progressToken": self._token}}
         elif message.get("method") == "notifications/cancelled" and owner(message) == self.number:
             message = message | {"params": message["params"] | {"requestId": self._caller_id}}
         return message
