@@ -155,7 +155,7 @@ class Peer:
             self.listening.discard(listening)
         return {}
 
-    async def call(self, session: Session, params: Json, send: Send) -> Json:
+    async def call(self, session: Session, params: Json, send: Send) -> Json:  # noqa: PLR0912 - a table
         arguments, token = params.get("arguments", {}), params.get("_meta", {}).get("progressToken")
         value: Any = {}
         match params["name"]:
@@ -179,7 +179,7 @@ class Peer:
                 await asyncio.Event().wait()
             case "wait":
                 await self.progress(send, token, 1)
-                while not (self.folder / "go").exists():
+                while not (self.folder / "go").exists():  # noqa: ASYNC110 - another process makes it
                     await asyncio.sleep(0.02)
             case "change":
                 await self.change(arguments["method"], arguments.get("uri"))

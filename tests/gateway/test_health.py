@@ -1,5 +1,6 @@
 """When a failing server is tried again, and how many calls it may have at once."""
 
+import itertools
 import random
 from typing import Any, cast
 
@@ -43,7 +44,7 @@ def test_it_waits_longer_after_each_failure(count: int, seed: int) -> None:
     for _ in range(count):
         breaker.failed(0.0)
         delays.append(breaker.until)
-    assert all(later * 2 >= earlier for earlier, later in zip(delays, delays[1:], strict=False))
+    assert all(later * 2 >= earlier for earlier, later in itertools.pairwise(delays))
     assert all(0.5 * min(60, 2**n) <= delay <= min(60, 2**n) for n, delay in enumerate(delays))
 
 
