@@ -155,7 +155,7 @@ class Peer:
             self.listening.discard(listening)
         return {}
 
-    async def call(self, session: Session, params: Json, send: Send) -> Json:  # noqa: PLR0912 - a table of behaviours
+    async def call(self, session: Session, params: Json, send: Send) -> Json:  # noqa: PLR0912 - a table
         arguments, token = params.get("arguments", {}), params.get("_meta", {}).get("progressToken")
         value: Any = {}
         match params["name"]:

@@ -78,7 +78,7 @@ class Upstream:
 async def eventually(found: Callable[[], Any], what: str) -> Any:
     """What `found` returns once it is true; fails at the deadline."""
     async with asyncio.timeout(SECONDS):
-        while not (value := found()):  # noqa: ASYNC110 - of another process
+        while not (value := found()):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.02)
     assert value, what
     return value

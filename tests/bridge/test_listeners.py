@@ -110,7 +110,7 @@ async def test_status_says_how_every_server_is(tmp_path: Path, ways: tuple[Way, 
         assert (done.returncode, done.stderr) == (0, "")
         lines = done.stdout.splitlines()
         assert len(lines) == 2
-        assert lines[0].startswith(f"legacy_{ways[0]}: ready, peer 1, legacy era, {LEGACY}, observer-attested, ")
+        assert lines[0].startswith(f"legacy_{ways[0]}: ready; peer 1, legacy era, {LEGACY}, observer-attested, ")
         told = json.loads((await etmcp(*own, "status", "--json")).stdout)
         assert (told[f"modern_{ways[1]}"]["era"], told[f"modern_{ways[1]}"]["protocol"]) == ("modern", VERSION)
         url = f"http://127.0.0.1:{running.port}/mcp"
