@@ -45,7 +45,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         copy = files.replace(path, after)
         print(f"{path}: etmcp {'removed' if options.remove else 'added'}; {client.then}")
         if copy is not None:
-            print(f"{copy}: the file as it was before etmcp")
+            print(f"{copy}: the file as it was before the first change")
     return 0
 
 
