@@ -130,8 +130,24 @@ def test_the_configuration_block_is_one(tmp_path: Path) -> None:
     assert config.servers["weather"].headers == {"Authorization": "Bearer t"}
 
 
+def test_the_configuration_by_name_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(marked("a configuration by name"))
+    config = load(path, {"GATEWAY_KEY": "00" * 32})
+    assert config.storing == "storage"
+    assert config.servers["weather"].transport is None
+    assert config.registry is not None
+
+
 def test_every_block_is_tested() -> None:
-    marks = {"serves until interrupted", "while it serves: Inspector", "while it serves: curl", "a configuration", ""}
+    marks = {
+        "serves until interrupted",
+        "while it serves: Inspector",
+        "while it serves: curl",
+        "a configuration",
+        "a configuration by name",
+        "",
+    }
     assert not [mark for _, mark, _, _ in BLOCKS if mark not in marks and not mark.startswith("written by: ")]
     assert not [text for _, mark, kind, text in BLOCKS if not mark and kind not in ("sh", "python")]
 
