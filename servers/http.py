@@ -54,9 +54,12 @@ def application(server: Server[Any]) -> Starlette:
 
 async def serve_http(server: Server[Any], sockets: list[socket.socket]) -> None:
     """Serve on what `bound` returned until interrupted."""
-    config = uvicorn.Config(
-        application(server), log_level="warning", http="h11", ws="none", timeout_graceful_shutdown=2
-    )
+    await serve_app(application(server), sockets)
+
+
+async def serve_app(app: Starlette, sockets: list[socket.socket]) -> None:
+    """Serve an app of one's own there until interrupted."""
+    config = uvicorn.Config(app, log_level="warning", http="h11", ws="none", timeout_graceful_shutdown=2)
     await uvicorn.Server(config).serve(sockets=sockets)
 
 

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.arguments import Arguments, port, positive
 from attest.schemes.software import SoftwareAttester
+from servers.http import bound
 from servers.pin import pin
 from servers.tee.engine import Engine
-from servers.tee.http import bound, serve_http
+from servers.tee.http import serve_http
 from servers.tee.policy import ExecutionPolicy
 from servers.tee.sandbox import SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
