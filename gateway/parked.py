@@ -10,7 +10,9 @@ from typing import Any, cast
 
 import anyio
 
+from gateway.client import Declared
 from gateway.upstream import DEAF, Downlink, Json
+from gateway.upstream.session import ClientFace
 
 GATHER_SECONDS = 0.05
 
@@ -18,17 +20,18 @@ GATHER_SECONDS = 0.05
 class Conversation:
     """One call under way. Owned by one event loop; `close` must be called.
 
-    `request` makes the call over the downlink that it is given.
+    `request` makes the call over the downlink that it is given; `face` is the client that its session declared.
     """
 
-    def __init__(self, request: Callable[[Downlink], Coroutine[Any, Any, Json]]) -> None:
+    def __init__(self, request: Callable[[Downlink], Coroutine[Any, Any, Json]], face: ClientFace) -> None:
         # The way to the client during a round; nobody is there between rounds.
         self._down, self._token = DEAF, None
         # Questions without an answer, by the name under which the client sees them.
         self._open: dict[str, tuple[Json, asyncio.Future[Json]]] = {}
         self._asked = 0
         self._news = anyio.Event()
-        self._call = asyncio.create_task(request(Downlink(self._tell, self._ask)))
+        self.declared = Declared(face, Downlink(self._tell, self._ask))
+        self._call = asyncio.create_task(request(self.declared.down))
         self._call.add_done_callback(self._finished)
 
     async def round(self, responses: Any, down: Downlink, token: Any) -> Json:

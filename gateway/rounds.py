@@ -182,15 +182,13 @@ class Rounds:
         ask = _ask(request, link, None)
 
         async def call(down: Downlink) -> Json:
-            declared = Declared(client.face, down)
             params = {k: v for k, v in ask.params.items() if k != "inputResponses"}
             params = wire.with_meta(params, "progressToken", 0)  # a later round may want to hear of progress
-            reply = await link.session.request(
-                ask.method, params, client=ask.client, deadline=float("inf"), down=declared.down
+            return await link.session.request(
+                ask.method, params, client=ask.client, deadline=float("inf"), down=down
             )  # fmt: skip
-            return _unable(declared, reply) or reply
 
-        held = Held(member, Conversation(call), link, caller, audience, _substance(request))
+        held = Held(member, Conversation(call, client.face), link, caller, audience, _substance(request))
         return await self._round(request, ask, held)
 
     async def _continued(self, request: Request, last: Round) -> Json:
@@ -226,7 +224,7 @@ class Rounds:
         finally:
             if not kept:  # cancelled too
                 self._give_up(held)
-        given = self._given(request, answer)
+        given = _unable(conversation.declared, answer.body) or self._given(request, answer)
         if conversation.done:
             self._leases.give_back(member, held.audience, request.client)
         else:

@@ -7,8 +7,10 @@ import pytest
 
 from gateway.parked import Conversation
 from gateway.upstream import DEAF, Downlink, Json, UpstreamUnavailable, refuse
+from gateway.upstream.session import ClientFace
 
 pytestmark = pytest.mark.anyio
+FACE = ClientFace({"roots": {}, "elicitation": {}, "sampling": {}}, {})
 ROOTS: Json = {"jsonrpc": "2.0", "id": 7, "method": "roots/list"}
 NAME: Json = {"jsonrpc": "2.0", "id": 8, "method": "elicitation/create", "params": {"message": "?"}}
 
@@ -23,7 +25,7 @@ async def both(down: Downlink) -> Json:
 
 
 async def test_questions_are_handed_out_without_the_server_s_ids_until_all_are_answered() -> None:
-    talk = Conversation(both)
+    talk = Conversation(both, FACE)
     asked = await talk.round(None, DEAF, None)
     while len(asked["result"]["inputRequests"]) < 2:
         asked = await talk.round({}, DEAF, None)
@@ -41,7 +43,7 @@ async def test_questions_are_handed_out_without_the_server_s_ids_until_all_are_a
 
 @pytest.mark.parametrize("responses", [None, [], "q1", 3])
 async def test_responses_of_another_shape_answer_nothing(responses: Any) -> None:
-    talk = Conversation(both)
+    talk = Conversation(both, FACE)
     await talk.round(None, DEAF, None)
     assert (await talk.round(responses, DEAF, None))["result"]["resultType"] == "input_required"
     await talk.close()
@@ -61,7 +63,7 @@ async def test_progress_comes_under_the_token_of_the_round_and_not_between_round
                 await down.ask(ROOTS)
         return {"result": {}}
 
-    talk, down = Conversation(work), Downlink(tell, refuse)
+    talk, down = Conversation(work, FACE), Downlink(tell, refuse)
     first = await talk.round(None, down, "a")
     second = await talk.round(_answers(first), down, None)
     await talk.round(_answers(second), down, "c")
@@ -73,7 +75,7 @@ async def test_what_the_call_raises_is_raised_in_the_round_and_asked_of_nobody_e
         await down.ask(ROOTS)
         raise UpstreamUnavailable("x", "died", "restart it")
 
-    talk = Conversation(work)
+    talk = Conversation(work, FACE)
     await talk.round(None, DEAF, None)
     with pytest.raises(UpstreamUnavailable, match="died"):
         await talk.round({"q1": {}}, DEAF, None)
@@ -89,7 +91,7 @@ async def test_closing_cancels_the_call_and_its_questions() -> None:
             ended.append("cancelled")
             raise
 
-    talk = Conversation(work)
+    talk = Conversation(work, FACE)
     await talk.round(None, DEAF, None)
     await talk.close()
     assert ended == ["cancelled"]
