@@ -185,11 +185,14 @@ class RegistryServer(BaseModel):
     command: str | None = None
     args: tuple[str, ...] = ()
     log: str | None = None  # the log's verifier key, `name+hexid+base64` (C2SP signed-note)
+    receipts: bool = False  # whether the ids of receipts go into that log
 
     def mistake(self) -> str | None:
         """As of `Server`."""
         if (self.command is None) == (self.url is None):
             return ': needs either "command" or "url"; add one and drop the other'
+        if self.receipts and self.log is None:
+            return ': "receipts" needs "log", the key under which entries are proven; add it'
         try:
             _ = self.log and NoteKey.parse(self.log)
         except AttestError:

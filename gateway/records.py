@@ -1,6 +1,7 @@
 """What the gateway keeps of every exchange, and the bundles made from it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from attest import wire
@@ -12,6 +13,16 @@ from attest.statement import Statement as Claim
 from gateway.errors import UserError
 from gateway.exchange import Answer, Ask
 from gateway.store import Statement, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A receipt's place in a transparency log: its number, and the inclusion proof (b64) under a signed checkpoint."""
+
+    receipt: str
+    index: int
+    hashes: tuple[str, ...]
+    checkpoint: str
 
 
 class Records:
@@ -49,6 +60,25 @@ class Records:
         sql = f"INSERT INTO receipts ({columns}) VALUES ({','.join('?' * len(row))})"  # noqa: S608 - our own names
         await self._store.write(*statements, (sql, row))
         self._evidence.add(speaker)
+
+    def unlogged(self, limit: int) -> list[str]:
+        """Ids of receipts that are in no log yet, the oldest first."""
+        sql = "SELECT id FROM receipts WHERE id NOT IN (SELECT id FROM logged) ORDER BY number LIMIT ?"
+        return [str(row["id"]) for row in self._store.read(sql, limit)]
+
+    async def logged(self, entries: Sequence[Logged]) -> None:
+        """Keep the proofs that these are in the log."""
+        sql = "INSERT OR IGNORE INTO logged VALUES (?, ?, ?, ?)"
+        rows = [(e.receipt, e.index, canonical(list(e.hashes)).decode(), e.checkpoint) for e in entries]
+        await self._store.write(*((sql, row) for row in rows))
+
+    def log_entry(self, receipt_id: str) -> Logged | None:
+        """Where a receipt is in the log, with the proof; None where it is in none."""
+        rows = self._store.read("SELECT * FROM logged WHERE id = ?", receipt_id)
+        if not rows:
+            return None
+        row = rows[0]
+        return Logged(receipt_id, row["number"], tuple(parse(row["hashes"])), row["checkpoint"])
 
     async def refuse(self, server: str, ask: Ask, code: str) -> None:
         """Keep that a result was withheld, and why; never the result."""

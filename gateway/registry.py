@@ -1,6 +1,7 @@
 """Servers that are configured by name: looked up in the registry, checked here, and held to their manifest."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 import aiohttp
 import anyio
@@ -50,16 +51,11 @@ class Registry:
         log = NoteKey.parse(settings.log)
         known, publisher = self._known(log), told.publisher or ""
         wanted = Wanted(told.name or "", told.version or "latest", log, publisher, known, server.env, server.headers)
-        transport = await self._open(settings)
         try:
-            session = Session(ALIAS, transport, face=ClientFace({}, self._info))
-            await session.connect(deadline=anyio.current_time() + CONNECT_SECONDS)
-            found = await resolve(SessionReader(session, self._info), wanted)
+            async with self._reading(settings) as reader:
+                found = await resolve(reader, wanted)
         except Unresolved as e:
             raise UpstreamUnavailable(alias, "cannot be resolved", "mend that first", said=f": {e}") from e
-        finally:
-            with anyio.CancelScope(shield=True):
-                await transport.aclose()
         await self._remember(log, found.checkpoint)
         if isinstance(found.launch, Remote):
             kind = "sse" if found.launch.type == "sse" else "http"
@@ -67,6 +63,24 @@ class Registry:
         else:
             how = {"command": found.launch.command, "args": found.launch.arguments, "env": found.launch.environment}
         return server.model_copy(update=how), found.manifest
+
+    async def ask(self, tool: str, arguments: Json) -> Json:
+        """One call to the registry that is configured. Raises `UpstreamError`, `Unresolved`."""
+        if self.settings is None:
+            raise UpstreamUnavailable(ALIAS, "is not configured", 'add "registry" to the configuration')
+        async with self._reading(self.settings) as reader:
+            return await reader.call(tool, arguments)
+
+    @asynccontextmanager
+    async def _reading(self, settings: RegistryServer) -> AsyncGenerator[SessionReader]:
+        transport = await self._open(settings)
+        try:
+            session = Session(ALIAS, transport, face=ClientFace({}, self._info))
+            await session.connect(deadline=anyio.current_time() + CONNECT_SECONDS)
+            yield SessionReader(session, self._info)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await transport.aclose()
 
     async def _open(self, settings: RegistryServer) -> Transport:
         if settings.url is not None:

@@ -14,6 +14,7 @@ from gateway.feed import Feed
 from gateway.home import Home
 from gateway.hub import Hub
 from gateway.identity import Identity
+from gateway.journal import Journal
 from gateway.member import Member
 from gateway.pins import Pins
 from gateway.records import Records
@@ -100,9 +101,12 @@ async def running(
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             gateway = Gateway(Aggregate(members, hub, rounds), records, pins, observer, hub)
             gateway.keep_by(config)
+            journal = asyncio.create_task(Journal(registry, records).run(), name="journal")
             try:
                 yield gateway
             finally:
+                journal.cancel()
+                await asyncio.gather(journal, return_exceptions=True)
                 rounds.close()
                 await gateway.close()
                 await hub.closed()

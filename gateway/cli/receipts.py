@@ -51,12 +51,15 @@ async def show_list(options: argparse.Namespace, context: Context) -> int:
 async def show_one(options: argparse.Namespace, context: Context) -> int:
     """The statement, and the preimages it covers."""
     records = _records(context)
-    bundle = records.bundle(records.find(options.receipt))
+    receipt = records.find(options.receipt)
+    bundle, logged = records.bundle(receipt), records.log_entry(receipt)
     told: dict[str, Any] = {
         "statement": parse(bundle.receipt.envelope.payload),
         "params": parse(bundle.params),
         "result": parse(bundle.result),
     }
+    if logged is not None:
+        told["log"] = {"index": logged.index, "hashes": logged.hashes, "checkpoint": logged.checkpoint}
     print(json.dumps(told, indent=2, ensure_ascii=False))
     return 0
 

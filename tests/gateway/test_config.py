@@ -220,6 +220,7 @@ def test_members_that_contradict_each_other_are_an_error(tmp_path: Path, entry: 
         ({"servers": {"a": {"command": "x", "etmcp": {"x": 1}}}}, r"servers\.a\.etmcp\.x"),
         ({"mcpServers": {}, "registry": {}}, "registry: needs"),
         ({"mcpServers": {}, "registry": {"url": "http://a", "command": "x"}}, "registry: needs"),
+        ({"mcpServers": {}, "registry": {"url": "http://a", "receipts": True}}, 'needs "log"'),
         ({"mcpServers": {}, "registry": {"url": "http://a", "logs": "x"}}, r"registry\.logs"),
         ({"mcpServers": {}, "registry": {"url": "http://a", "log": "log.example+0+x"}}, "verifier key"),
     ],

@@ -1,5 +1,6 @@
 """Registry, storage and gateway as a user has them: a server by its name, held to its manifest; its results kept."""
 
+import base64
 import json
 import re
 import sys
@@ -12,14 +13,20 @@ from typing import Any
 
 import pytest
 
+from attest.canonical import canonical
+from attest.errors import LogError
 from attest.manifest import Manifest, Pin
+from attest.note import NoteKey
+from attest.tlog import leaf_hash, open_checkpoint, verify_inclusion
 from gateway.client import Client
 from gateway.config import load
 from gateway.errors import Withheld
 from gateway.home import Home
+from gateway.journal import proven
 from gateway.runtime import Gateway, running
 from gateway.upstream import DEAF, UpstreamError
 from gateway.upstream.session import ClientFace
+from tests.bridge.scene import eventually
 from tests.registry.process import publish, registry
 from tests.registry.scene import KEY, NAME, entry
 from tests.support import lean
@@ -150,3 +157,32 @@ async def test_a_server_of_the_older_transport_is_one_like_the_others(place: Pla
         assert found["_meta"]["com.etmcp/verification"]["verdict"] == "observed"
         link = await started.aggregate.members["old"].connections.link()
         assert link.session.era == "legacy"
+
+
+async def test_receipts_go_into_the_log_each_with_its_proof_and_none_without(place: Place) -> None:
+    path = place.config("1.0.0", store="none")
+    document = json.loads(path.read_text())
+    document["registry"]["receipts"] = True
+    path.write_text(json.dumps(document))
+    async with gateway(place, path) as started:
+        said = [await call(started, "echo", text=text) for text in ("one", "two")]
+        receipts = [one["_meta"]["com.etmcp/verification"]["receiptId"] for one in said]
+        entry = await eventually(lambda: started.records.log_entry(receipts[1]), "the receipt is logged")
+        log = NoteKey.parse(place.log)
+        checkpoint = open_checkpoint(entry.checkpoint.encode(), log)
+        leaf = leaf_hash(canonical({"type": "receipt", "digest": receipts[1]}))
+        verify_inclusion(leaf, entry.index, [base64.b64decode(value) for value in entry.hashes], checkpoint)
+        assert started.records.unlogged(10) == []
+        answer = await started.hub.registry.ask("registry_log", {"receipts": receipts})
+        assert [one.receipt for one in proven(answer, receipts, log)] == receipts
+        for lie in (receipts[:1], receipts[::-1]):
+            with pytest.raises(LogError, match="other receipts"):
+                proven(answer, lie, log)
+        forged = json.loads(json.dumps(answer))
+        forged["structuredContent"]["entries"][0]["digest"] = "00" * 32
+        with pytest.raises(LogError):
+            proven(forged, receipts, log)
+        with pytest.raises(LogError):
+            proven({"isError": True}, receipts, log)
+        with pytest.raises(LogError):
+            proven(answer, receipts, NoteKey("other.example", log.public))
