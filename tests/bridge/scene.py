@@ -58,8 +58,9 @@ class Upstream:
 
     @property
     def log(self) -> list[Json]:
-        """Everything so far."""
-        return [json.loads(line) for line in (self.folder / "log").read_text().splitlines()]
+        """Everything so far; a line that is being written is not there yet."""
+        whole = (self.folder / "log").read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def received(self, method: str) -> list[Json]:
         """The requests and notifications of this method that it received, each with its session."""
