@@ -39,6 +39,16 @@ class Limits:
     """All files passed in, and all files that come back, together each."""
     depth: int = 64
     """Nesting of the value, at most 120."""
+    cpu_seconds: float = 10.0
+    """Processor time of a native process; fuel is the measure of the WebAssembly tier."""
+    processes: int = 16
+    """Processes and threads at once, where there are any."""
+    descriptors: int = 256
+    file_bytes: int = 64 << 20
+    """The largest single file a native process may write."""
+    scratch_bytes: int = 64 << 20
+    """All that a native process keeps in its scratch file system, which is memory."""
+    scratch_inodes: int = 4096
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a bound that could not hold."""
