@@ -23,6 +23,7 @@ from attest.verifier import AttestationResult, Verifier
 
 PROTOCOL = "2025-11-25"
 MAX_LINE = 64 << 20
+_LIFETIME_MS = 86_400_000  # of the evidence: a run is over before
 TOLD = ("notifications/progress", "notifications/tools/list_changed", "notifications/message")
 """What a server may say without being asked. Progress only of a call that is open."""
 
@@ -60,7 +61,9 @@ class Client:
         verifier = Verifier(schemes=[SoftwareScheme()], endorsements=trusted, policy=MinAssurance("software"))
         try:
             evidence, binding = wire.load_evidence(read["contents"][0]["text"])
-            self._appraisal = verifier.appraise(evidence, binding, nonce, self._clock())
+            self._appraisal = verifier.appraise(
+                evidence, binding, nonce=nonce, now=self._clock(), maximum_age_ms=_LIFETIME_MS
+            )
         except AttestError as e:
             raise ServerLost(f"the server's evidence is refused: {e}") from e
 
