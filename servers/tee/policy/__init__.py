@@ -1,0 +1,1 @@
+"""The execution policy: what a call may use."""
