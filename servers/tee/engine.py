@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 
-from servers.tee.policy import ExecutionPolicy
+from servers.tee.policy import Policy
 from servers.tee.sandbox import Sandbox, SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
 
@@ -16,7 +16,7 @@ EXPECTED_SECONDS = 15.0
 class Engine:
     """Owns the sandbox; an async context manager. Compiling the component takes some seconds, once per machine."""
 
-    def __init__(self, sandbox: WasmSandbox, policy: ExecutionPolicy, say: Callable[[str], None]) -> None:
+    def __init__(self, sandbox: WasmSandbox, policy: Policy, say: Callable[[str], None]) -> None:
         self.policy, self._sandbox, self._say = policy, sandbox, say
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()

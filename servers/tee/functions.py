@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,20 +69,19 @@ class Functions:
         inputs = canonical({"code": sha256_hex(code.encode()), "arguments": arguments, "files": encoded})
         seed = bytes.fromhex(sha256_hex(length_prefixed(b"etmcp/seed/v1", inputs)))
         clock_ms = self._clock() // 1000 * 1000
-        limits = self._engine.policy.limits
+        limits = self._engine.policy.limits()
         try:
             sandbox = await self._engine.ready(ctx.report_progress)
             outcome = await sandbox.run(Job(code, arguments, files, seed, clock_ms, limits))
         except (ValueError, SandboxError) as e:  # not a job, or the sandbox itself failed; both name the cause
             return _failed(str(e))
-        document = self._engine.policy.document()
         report(
             environment={
                 **sandbox.environment,
                 "function": {"name": name, "sha256": sha256_hex(code.encode())},
                 "seed": seed.hex(),
                 "clock": clock_ms,
-                "limits": document["limits"],
+                "limits": asdict(limits),
             },
             usage={"fuel": outcome.fuel_used if outcome.status != "deadline" else None, "status": outcome.status},
         )

@@ -11,8 +11,8 @@ from attest.arguments import positive
 from attest.schemes.software import SoftwareAttester
 from servers.pin import pin
 from servers.tee.cli.context import Context, own_cache, read_key, say
+from servers.tee.cli.policies import chosen_policy, declare_policy
 from servers.tee.engine import Engine
-from servers.tee.policy import ExecutionPolicy
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.server import build
 
@@ -22,18 +22,19 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="sandbox processes, calls at once")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
+    declare_policy(parser)
 
 
 @asynccontextmanager
 async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerator[tuple[MCPServer[None], str]]:
     """The server over its engine, and its attester's key in hex. Raises `UserError`, `SandboxError`, `OSError`."""
-    key = read_key(options.key_file)
+    key, policy = read_key(options.key_file), chosen_policy(options)
     sandbox = WasmSandbox(own_cache(options), options.workers)
     environment = {name: str(value) for name, value in sandbox.environment.items() if isinstance(value, str)}
     attester = SoftwareAttester(key, context.clock, environment)
     if context.pin is not None:
         pin(context.pin, attester.public_key)
-    async with Engine(sandbox, ExecutionPolicy(), say) as engine:
+    async with Engine(sandbox, policy, say) as engine:
         yield (
             build(
                 engine,

@@ -1,10 +1,11 @@
 """What all parts of a policy share: strict frozen models, decisions, and the one error of a bad document."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 T = TypeVar("T")
@@ -30,7 +31,6 @@ class Part(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,  # in Python only; the reader of documents turns it off
         validate_by_alias=True,
-        hide_input_in_errors=True,
     )
 
 
@@ -46,7 +46,23 @@ def each_once(values: tuple[T, ...]) -> tuple[T, ...]:
     """The values, sorted. Raises `ValueError` where one is named twice: a policy has one spelling."""
     if len(set(values)) != len(values):
         raise ValueError("names something twice")
-    return tuple(sorted(values, key=str))
+    return tuple(sorted(values, key=_order))
+
+
+def _order(value: object) -> tuple[int, str]:
+    return (value, "") if isinstance(value, int) else (0, str(value))
+
+
+def spelled(pattern: str, what: str) -> AfterValidator:
+    """A validator for text of this form, whose refusal says what was meant."""
+    form = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not form.fullmatch(text):
+            raise ValueError(f"{text[:80]!a} is not {what}")
+        return text
+
+    return AfterValidator(check)
 
 
 def unlike(values: Iterable[T]) -> list[T]:

@@ -27,7 +27,7 @@ def read_host(text: str) -> Host:
     """The host of a request. Raises `ValueError` with the reason in words.
 
     Case, one final dot and the brackets of an IPv6 literal do not matter; an IPv4 address that is mapped into IPv6 is
-    that IPv4 address. Any other spelling of an address (decimal, octal, hexadecimal, short) is refused rather than read.
+    that IPv4 address. Any other spelling of an address (decimal, octal, hexadecimal, short) is refused, not read.
     """
     bracketed = text.startswith("[") and text.endswith("]")
     bare = text[1:-1] if bracketed else text.removesuffix(".").lower()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from servers.tee.policy.base import Denied, Part, each_once, unlike
+from servers.tee.policy.base import Denied, Part, each_once, spelled, unlike
 from servers.tee.policy.hosts import (
     Address,
     Host,
@@ -21,7 +21,7 @@ from servers.tee.policy.hosts import (
 )
 
 Scheme = Literal["http", "https", "tcp"]
-Method = Annotated[str, Field(pattern=r"^[A-Z]{1,20}\z")]
+Method = Annotated[str, spelled(r"[A-Z]{1,20}", "a method in capitals")]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Bytes = Annotated[int, Field(ge=1, le=1 << 50)]
 Count = Annotated[int, Field(ge=1, le=1 << 20)]
