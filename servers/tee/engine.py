@@ -8,13 +8,11 @@ from typing import Protocol, Self
 import anyio
 
 from servers.tee.library.function import Tier
-from servers.tee.policy import ExecutionPolicy
+from servers.tee.policy import Policy
 from servers.tee.sandbox import Job, Outcome, Sandbox, SandboxError
 
 Progress = Callable[[float], Awaitable[None]]
 """Told the seconds gone since the call came in."""
-STRENGTH: tuple[Tier, ...] = ("process", "wasm")
-"""Weaker before stronger."""
 
 
 class Refusal(Exception):
@@ -38,7 +36,7 @@ class Prepared(Sandbox, Protocol):
 class Engine:
     """Owns the sandboxes; an async context manager. `sandboxes` are the tiers that this machine has."""
 
-    def __init__(self, sandboxes: Mapping[Tier, Prepared], policy: ExecutionPolicy, say: Callable[[str], None]) -> None:
+    def __init__(self, sandboxes: Mapping[Tier, Prepared], policy: Policy, say: Callable[[str], None]) -> None:
         self.policy, self._sandboxes, self._say = policy, dict(sandboxes), say
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()
@@ -58,20 +56,20 @@ class Engine:
         """For their environments; use `run` to run something."""
         return self._sandboxes
 
-    def admit(self, tier: Tier) -> None:
+    def admit(self, tier: Tier, policy: Policy) -> None:
         """Raise `Refusal` unless programs of this tier may and can run here. Nothing ever runs in a weaker one."""
-        least = self.policy.tier
-        if STRENGTH.index(tier) < STRENGTH.index(least):
-            raise Refusal(f"it needs the {tier} tier, which is weaker than the policy's {least}; lower `tier` there")
-        if tier not in self._sandboxes:
+        sandbox = self._sandboxes.get(tier)
+        if sandbox is None:
             raise Refusal(f"it needs the {tier} tier, which this machine has not; `etmcp doctor` says why")
+        namespaces = bool(sandbox.environment.get("namespaces", False))
+        if (denied := policy.decide_tier(tier, namespaces=namespaces)) is not None:
+            raise Refusal(denied.reason)
 
     async def run(self, tier: Tier, job: Job, progress: Progress) -> Outcome:
-        """Run one job in a fresh sandbox of this tier; the program is stopped when the caller is cancelled.
+        """Run an admitted job in a fresh sandbox of this tier; the program is stopped when the caller is cancelled.
 
-        Raises `Refusal`, `SandboxError`, and `ValueError` for a job that is none.
+        Raises `SandboxError`, and `ValueError` for a job that is none.
         """
-        self.admit(tier)
         sandbox = self._sandboxes[tier]
         failed: SandboxError | ValueError | None = None
         outcome = None

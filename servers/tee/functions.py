@@ -2,8 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
@@ -16,11 +17,16 @@ from servers.tee.answers import answer, failed, output_schema
 from servers.tee.engine import Engine, Progress, Refusal
 from servers.tee.library.folder import Entry
 from servers.tee.library.library import Library
+from servers.tee.policy import Policy
 from servers.tee.results import Shelf
-from servers.tee.sandbox import Failure, Job, Outcome, SandboxError
+from servers.tee.sandbox import Failure, HostCall, Job, Outcome, SandboxError
 
 Json = dict[str, Any]
 MODULE = "sha256:"
+
+
+Fetch = Callable[[Policy, Json], Awaitable[Any]]
+"""Makes one HTTP request within a policy. Raises `HostCallError` for the program to see."""
 
 
 class Unknown(Exception):
@@ -34,8 +40,8 @@ class BadArgument(Exception):
 class Functions:
     """The functions of one library on one engine. `clock` returns milliseconds since 1970."""
 
-    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int]) -> None:
-        self._engine, self.library, self._clock = engine, library, clock
+    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch | None) -> None:
+        self._engine, self.library, self._clock, self._fetch = engine, library, clock, fetch
 
     def tools(self) -> list[Tool]:
         """What `tools/list` shows: all that can be called, in the order of their names."""
@@ -50,16 +56,17 @@ class Functions:
         if (problem := entry.input.problem(arguments)) is not None:
             return failed(f"{name}: {problem}")
         try:
-            self._engine.admit(entry.function.tier)
-            job = self._job(entry, arguments)
+            policy = effective(self._engine.policy, entry)
+            self._engine.admit(entry.function.tier, policy)
+            job = self._job(entry, arguments, policy)
             outcome = await self._engine.run(entry.function.tier, job, progress)
         except (BadArgument, Refusal, ValueError, SandboxError) as e:  # each names the cause in one line
             return failed(f"{name}: {e}")
         outcome = _checked(entry, outcome)
-        self._report(entry, job, outcome)
+        self._report(entry, job, outcome, policy)
         return answer(outcome, shelf)
 
-    def _job(self, entry: Entry, arguments: Json) -> Job:
+    def _job(self, entry: Entry, arguments: Json, policy: Policy) -> Job:
         program = entry.function.program
         bound = {program.argument, program.arguments, program.text_files, program.binary_files}
         passed = {name: value for name, value in arguments.items() if name not in bound}
@@ -84,10 +91,24 @@ class Functions:
             files,
             seed,
             self._clock() // 1000 * 1000,
-            self._engine.policy.limits,
+            policy.limits(),
             language="javascript" if program.language == "javascript" else "python",
             component=component,
+            host_calls=self._host_calls(entry, policy),
         )
+
+    def _host_calls(self, entry: Entry, policy: Policy) -> Mapping[str, HostCall]:
+        """What the program may ask for. Raises `Refusal` where it would have to ask for what is not granted."""
+        calls: dict[str, HostCall] = {}
+        for name in entry.function.program.host_calls:
+            if name not in policy.host_calls or not policy.network.rules:
+                raise Refusal(
+                    f"the policy grants it no {name}; add {name!r} to `hostCalls`, and to `network.rules` what it may reach"
+                )
+            if self._fetch is None:
+                raise Refusal("this server was started without a way to fetch anything")
+            calls[name] = partial(self._fetch, policy)
+        return calls
 
     def _program(self, entry: Entry, arguments: Json) -> tuple[str, bytes | None]:
         program = entry.function.program
@@ -103,9 +124,8 @@ class Functions:
             return "", module
         return "", _base64(program.argument or "", text)
 
-    def _report(self, entry: Entry, job: Job, outcome: Outcome) -> None:
+    def _report(self, entry: Entry, job: Job, outcome: Outcome, policy: Policy) -> None:
         function = entry.function
-        document = self._engine.policy.document()
         told: Json = {
             **self._engine.tiers[function.tier].environment,
             "tier": function.tier,
@@ -117,7 +137,8 @@ class Functions:
             },
             "seed": job.seed.hex(),
             "clock": job.clock_ms,
-            "limits": document["limits"],
+            "limits": asdict(job.limits),
+            "policy": policy.digest(),
         }
         if outcome.transcript:
             told["transcript"] = sha256_hex(canonical([asdict(exchange) for exchange in outcome.transcript]))
@@ -145,6 +166,12 @@ def definition(entry: Entry) -> Tool:
             open_world_hint=hints.open_world,
         ),
     )
+
+
+def effective(operator: Policy, entry: Entry) -> Policy:
+    """What a function may use: what the operator grants, and its own policy asks for where that says something."""
+    asked = {name: getattr(entry.policy, name) for name in entry.policy.model_fields_set}
+    return operator.meet(operator.model_copy(update=asked))
 
 
 def _checked(entry: Entry, outcome: Outcome) -> Outcome:

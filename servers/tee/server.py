@@ -30,7 +30,7 @@ from attest.evidence import Attester
 from servers.attested import Attested
 from servers.identity import Identity
 from servers.tee.engine import Engine
-from servers.tee.functions import Functions, Unknown
+from servers.tee.functions import Fetch, Functions, Unknown
 from servers.tee.library.library import Library
 from servers.tee.results import TEMPLATE, Shelves
 
@@ -141,10 +141,12 @@ def build(
     version: str,
     clock: Callable[[], int],
     say: Callable[[str], None],
+    fetch: Fetch | None = None,
     require_sealed: bool,
 ) -> TeeServer:
-    """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people."""
-    server = TeeServer(Functions(engine, library, clock), say, version=version)
+    """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people; without `fetch` no
+    function reaches anything."""
+    server = TeeServer(Functions(engine, library, clock, fetch), say, version=version)
     told = {"name": NAME, "version": version}
     policy_digest = engine.policy.digest()
     environments = {tier: dict(sandbox.environment) for tier, sandbox in engine.tiers.items()}

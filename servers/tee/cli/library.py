@@ -30,7 +30,9 @@ def add(commands: Commands) -> None:
         action.add_argument("--library", type=Path, required=name != "list", metavar="DIR", help="where they are kept")
         action.set_defaults(run=_run, act=act)
         if name == "add":
-            action.add_argument("--openapi", type=Path, metavar="FILE", help="a JSON document; a function per operation")
+            action.add_argument(
+                "--openapi", type=Path, metavar="FILE", help="a JSON document; a function per operation"
+            )
             action.add_argument("--server", metavar="URL", help="call it there, and not where the document says")
             action.add_argument("what", nargs="*", type=Path, metavar="FOLDER", help="with a function.toml in it")
         elif name == "remove":

@@ -6,15 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-
 from attest.arguments import positive
 from attest.schemes.software import SoftwareAttester
 from servers.pin import pin
 from servers.tee.cli.context import Context, own_cache, read_key, say
+from servers.tee.cli.policies import chosen_policy, declare_policy
 from servers.tee.engine import Engine, Prepared
 from servers.tee.library.function import Tier
 from servers.tee.library.library import Library
-from servers.tee.policy import ExecutionPolicy
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.server import TeeServer, build
 
@@ -25,6 +24,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
     parser.add_argument("--library", type=Path, metavar="DIR", help="functions that were added there with `library`")
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
+    declare_policy(parser)
 
 
 @asynccontextmanager
@@ -33,13 +33,13 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
 
     Raises `UserError`, `SandboxError`, `OSError`.
     """
-    key = read_key(options.key_file)
+    key, policy = read_key(options.key_file), chosen_policy(options)
     sandboxes: dict[Tier, Prepared] = {"wasm": WasmSandbox(own_cache(options), options.workers)}
     environment = {name: str(value) for name, value in sandboxes["wasm"].environment.items() if isinstance(value, str)}
     attester = SoftwareAttester(key, context.clock, environment)
     if context.pin is not None:
         pin(context.pin, attester.public_key)
-    async with Engine(sandboxes, ExecutionPolicy(), say) as engine:
+    async with Engine(sandboxes, policy, say) as engine:
         server = build(
             engine,
             Library(options.library, engine.tiers),

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from attest.canonical import canonical
 from attest.encoding import length_prefixed, sha256_hex
 from servers.tee.library import FunctionError
 from servers.tee.library.function import FILE, Function, read
 from servers.tee.library.schema import Schema
+from servers.tee.policy import BadPolicy, Policy, read_unsigned
 
 MAX_FILES = 32
 MAX_BYTES = 32 << 20
@@ -29,6 +31,8 @@ class Entry:
     digest: str
     input: Schema
     output: Schema
+    policy: Policy
+    """What it asks for; members that it leaves out are left to the operator."""
 
 
 def load(folder: Path) -> Entry:
@@ -49,7 +53,9 @@ def load(folder: Path) -> Entry:
         except UnicodeDecodeError as e:
             raise FunctionError(f"{function.program.file}: a program is text in UTF-8") from e
     arguments = Schema(function.input, f"{FILE}: input", arguments=True)
-    return Entry(function, files, digest(files), arguments, Schema(function.output, f"{FILE}: output"))
+    return Entry(
+        function, files, digest(files), arguments, Schema(function.output, f"{FILE}: output"), _policy(function)
+    )
 
 
 def digest(files: Mapping[str, bytes]) -> str:
@@ -66,6 +72,14 @@ def signature(folder: Path) -> tuple[object, ...]:
     except OSError as e:
         return (e.errno,)
     return tuple(sorted((name, s.st_size, s.st_mtime_ns, s.st_ino, s.st_mode) for name, s in each if name != _IGNORED))
+
+
+def _policy(function: Function) -> Policy:
+    document = {"kind": "execution", "version": 1, "tier": function.tier} | function.policy
+    try:
+        return read_unsigned(canonical(document))
+    except BadPolicy as e:
+        raise FunctionError(f"{FILE}: policy: {e}") from e
 
 
 def _files(folder: Path) -> dict[str, bytes]:
