@@ -2,21 +2,36 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Protocol
 
 import anyio
 
 from servers.tee.policy import ExecutionPolicy
 from servers.tee.sandbox import Sandbox, SandboxError
-from servers.tee.sandbox.wasm import WasmSandbox
 
 Progress = Callable[[float, float | None], Awaitable[None]]
 EXPECTED_SECONDS = 15.0
 
 
+class Prepared(Sandbox, Protocol):
+    """A sandbox that is an async context manager and has to be made ready."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def prepare(self, progress: Callable[[str], None]) -> None:
+        """Make it ready. Raises `SandboxError`."""
+        ...
+
+
 class Engine:
     """Owns the sandbox; an async context manager. Compiling the component takes some seconds, once per machine."""
 
-    def __init__(self, sandbox: WasmSandbox, policy: ExecutionPolicy, say: Callable[[str], None]) -> None:
+    def __init__(self, sandbox: Prepared, policy: ExecutionPolicy, say: Callable[[str], None]) -> None:
         self.policy, self._sandbox, self._say = policy, sandbox, say
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()

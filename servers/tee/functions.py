@@ -14,6 +14,7 @@ from attest.canonical import canonical
 from attest.encoding import length_prefixed, sha256_hex
 from servers.attested import report
 from servers.tee.engine import Engine
+from servers.tee.replay import transcript
 from servers.tee.sandbox import Job, Outcome, SandboxError
 
 DESCRIBE = Path(__file__).with_name("library") / "describe_data.py"
@@ -102,7 +103,8 @@ def _answer(outcome: Outcome) -> CallToolResult:
     if outcome.files:
         told["files"] = [_file(name, data) for name, data in outcome.files.items()]
     text = TextContent(type="text", text=canonical(told).decode())
-    return CallToolResult(content=[text], structured_content=told, is_error=outcome.status != "ok")
+    meta = transcript.carried(outcome.transcript)
+    return CallToolResult(content=[text], structured_content=told, is_error=outcome.status != "ok", _meta=meta)
 
 
 def _file(name: str, data: bytes) -> dict[str, Any]:
