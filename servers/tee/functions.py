@@ -2,10 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
@@ -25,8 +25,16 @@ Json = dict[str, Any]
 MODULE = "sha256:"
 
 
-Fetch = Callable[[Policy, Json], Awaitable[Any]]
-"""Makes one HTTP request within a policy. Raises `HostCallError` for the program to see."""
+class Fetch(Protocol):
+    """Makes the HTTP requests that programs ask for."""
+
+    def refusal(self, policy: Policy) -> str | None:
+        """Why this policy lets a program make no request at all, in one line; None if it may make some."""
+        ...
+
+    async def __call__(self, policy: Policy, request: Json) -> Any:
+        """Make one, if the policy grants it. Raises `HostCallError` for the program to see."""
+        ...
 
 
 class Unknown(Exception):
@@ -40,7 +48,7 @@ class BadArgument(Exception):
 class Functions:
     """The functions of one library on one engine. `clock` returns milliseconds since 1970."""
 
-    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch | None) -> None:
+    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch) -> None:
         self._engine, self.library, self._clock, self._fetch = engine, library, clock, fetch
 
     def tools(self) -> list[Tool]:
@@ -73,9 +81,11 @@ class Functions:
         if program.arguments is not None:
             passed = arguments.get(program.arguments, {})
         code, component = self._program(entry, arguments)
-        files = {name: entry.files[name] for name in program.data}
-        files |= {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
+        files = {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
         files |= _decoded(program.binary_files, _member(arguments, program.binary_files))
+        if program.names is not None:
+            passed = {**passed, program.names: sorted(files)}
+        files |= {name: entry.files[name] for name in program.data}
         inputs: Json = {
             "code": sha256_hex(code.encode() if component is None else component),
             "arguments": passed,
@@ -101,12 +111,8 @@ class Functions:
         """What the program may ask for. Raises `Refusal` where it would have to ask for what is not granted."""
         calls: dict[str, HostCall] = {}
         for name in entry.function.program.host_calls:
-            if name not in policy.host_calls or not policy.network.rules:
-                raise Refusal(
-                    f"the policy grants it no {name}; add {name!r} to `hostCalls` and what it may reach to `network.rules`"
-                )
-            if self._fetch is None:
-                raise Refusal("this server was started without a way to fetch anything")
+            if (refusal := self._fetch.refusal(policy)) is not None:
+                raise Refusal(refusal)
             calls[name] = partial(self._fetch, policy)
         return calls
 
@@ -140,8 +146,6 @@ class Functions:
             "limits": asdict(job.limits),
             "policy": policy.digest(),
         }
-        if outcome.transcript:
-            told["transcript"] = sha256_hex(canonical([asdict(exchange) for exchange in outcome.transcript]))
         usage: Json = dict(outcome.usage) | {"status": outcome.status}
         if function.tier == "wasm":
             # How far it came by its deadline is chance, and no figure to compare with.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from servers.tee.sandbox import SandboxError
 
@@ -35,6 +35,15 @@ SETTINGS: Mapping[str, bool | int | str] = {
     "wasm_threads": False,
     "max_wasm_stack": 2 << 20,
 }
+
+Codegen = Literal["speed", "none", "interpreter"]
+CODEGENS: Mapping[Codegen, Mapping[str, str]] = {
+    "speed": {},
+    "none": {"cranelift_opt_level": "none"},
+    "interpreter": {"target": "pulley64"},
+}
+"""How instructions are carried out: by optimised machine code, by plain machine code, or by wasmtime's interpreter.
+No result and no fuel depends on it, so a second one finds what the first gets wrong."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +70,36 @@ def shipped() -> Build:
     return build
 
 
-def environment(sha256: str) -> dict[str, Any]:
+def settings(codegen: Codegen = "speed") -> dict[str, bool | int | str]:
+    """All settings of an engine."""
+    return {**SETTINGS, **CODEGENS[codegen]}
+
+
+def environment(sha256: str, codegen: Codegen = "speed") -> dict[str, Any]:
     """What a second party needs to repeat a call (JSON)."""
     return {
         "tier": "wasm",
         "component": f"sha256:{sha256}",
         "engine": f"wasmtime {metadata.version('wasmtime')}",
-        "settings": dict(SETTINGS),
+        "settings": settings(codegen),
     }
 
 
-def engine() -> "Engine":
-    """A wasmtime engine with `SETTINGS`. Raises `SandboxError` where wasmtime does not load."""
+def engine(codegen: Codegen = "speed") -> "Engine":
+    """A wasmtime engine with these `settings`. Raises `SandboxError` where wasmtime does not load."""
     try:
         from wasmtime import Config, Engine  # noqa: PLC0415  see SETTINGS
     except (ImportError, OSError) as e:
         raise SandboxError(f"wasmtime does not load on this machine ({e}): install it, or use another tier") from e
     config = Config()
-    for name, value in SETTINGS.items():
+    for name, value in settings(codegen).items():
         setattr(config, name, value)
     return Engine(config)
 
 
-def cached(cache_dir: Path, sha256: str) -> Path | None:
+def cached(cache_dir: Path, sha256: str, codegen: Codegen = "speed") -> Path | None:
     """The compiled file for this component, engine and machine, if there is one. Its content is not checked here."""
-    return min(cache_dir.glob(f"{_prefix(sha256)}-*.cwasm"), default=None)
+    return min(cache_dir.glob(f"{_prefix(sha256, codegen)}-*.cwasm"), default=None)
 
 
 def load(engine: "Engine", path: Path) -> "Component":
@@ -106,15 +120,16 @@ def load(engine: "Engine", path: Path) -> "Component":
         raise SandboxError(f"{path} is not for this machine: delete it, it will be compiled again ({text})") from e
 
 
-def prepare(cache_dir: Path, progress: Callable[[str], None]) -> Path:
+def prepare(cache_dir: Path, progress: Callable[[str], None], codegen: Codegen = "speed") -> Path:
     """Make sure that a sound compiled file is in `cache_dir`, and return it. Takes about 10 s the first time.
 
     Raises `SandboxError` if the folder is not ours alone, or the component is not there.
     """
     own_folder(cache_dir)
     build = shipped()
-    compiler = engine()
-    for path in sorted(cache_dir.glob(f"{_prefix(build.sha256)}-*.cwasm")):
+    compiler = engine(codegen)
+    prefix = _prefix(build.sha256, codegen)
+    for path in sorted(cache_dir.glob(f"{prefix}-*.cwasm")):
         try:
             load(compiler, path)
         except SandboxError as e:
@@ -130,7 +145,7 @@ def prepare(cache_dir: Path, progress: Callable[[str], None]) -> Path:
         raise SandboxError("component.wasm.xz does not hold the component that provenance.json names: install again")
     progress("compiling the sandbox's component for this machine, once, about 10 s")
     compiled = bytes(Component(compiler, wasm).serialize())
-    path = cache_dir / f"{_prefix(build.sha256)}-{_sha256(compiled)}.cwasm"
+    path = cache_dir / f"{prefix}-{_sha256(compiled)}.cwasm"
     _write(path, compiled)
     progress(f"compiled to {path}")
     return path
@@ -145,9 +160,9 @@ def own_folder(folder: Path) -> None:
     _check_owner(folder)
 
 
-def _prefix(sha256: str) -> str:
-    settings = json.dumps([SETTINGS, platform.system(), platform.machine()], sort_keys=True)
-    return f"{sha256[:16]}-wasmtime-{metadata.version('wasmtime')}-{_sha256(settings.encode())[:16]}"
+def _prefix(sha256: str, codegen: Codegen) -> str:
+    machine = json.dumps([settings(codegen), platform.system(), platform.machine()], sort_keys=True)
+    return f"{sha256[:16]}-wasmtime-{metadata.version('wasmtime')}-{_sha256(machine.encode())[:16]}"
 
 
 def _check_owner(path: Path) -> None:
@@ -179,9 +194,9 @@ def _sha256(data: bytes) -> str:
 
 
 def main() -> None:
-    """Prepare the folder named on the command line; progress on standard output, a problem on standard error."""
+    """Prepare the folder for the code generator, as the command line says; a problem goes to standard error."""
     try:
-        prepare(Path(sys.argv[1]), lambda line: print(line, flush=True))
+        prepare(Path(sys.argv[1]), lambda line: print(line, flush=True), cast(Codegen, sys.argv[2]))
     except SandboxError as e:
         sys.exit(str(e))
 

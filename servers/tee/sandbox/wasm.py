@@ -29,11 +29,12 @@ class WasmSandbox:
     """A `Sandbox` of worker processes. Use as an async context manager; leaving it ends them.
 
     `cache_dir` is made if it is not there and must belong to this user alone. At most `workers` calls run at a time,
-    others wait. A worker starts when it is first needed, in about 0.3 s.
+    others wait. A worker starts when it is first needed, in about 0.3 s. What `codegen` is changes no outcome.
     """
 
-    def __init__(self, cache_dir: Path, workers: int = 1) -> None:
+    def __init__(self, cache_dir: Path, workers: int = 1, codegen: component.Codegen = "speed") -> None:
         self._cache_dir = cache_dir.absolute()
+        self._codegen: component.Codegen = codegen
         self._slots = anyio.Semaphore(workers)
         self._starting = anyio.Lock()
         self._idle: list[_Worker] = []  # owned by `_borrowed`
@@ -45,7 +46,7 @@ class WasmSandbox:
     def environment(self) -> Mapping[str, Any]:
         """See `Sandbox`. Raises `SandboxError` if the component is not installed."""
         if self._environment is None:
-            self._environment = component.environment(component.shipped().sha256)
+            self._environment = component.environment(component.shipped().sha256, self._codegen)
         return self._environment
 
     async def __aenter__(self) -> Self:
@@ -118,7 +119,7 @@ class WasmSandbox:
             for attempt in range(2):
                 if self._closed:
                     raise SandboxError("the sandbox is closed: open it again to run programs")
-                worker = _Worker(await _spawn("servers.tee.sandbox.worker", self._cache_dir))
+                worker = _Worker(await _spawn("servers.tee.sandbox.worker", self._cache_dir, self._codegen))
                 self._live.add(worker)
                 try:
                     problem = await worker.ready()
@@ -130,7 +131,7 @@ class WasmSandbox:
                 await self._end(worker)
                 if attempt:
                     raise SandboxError(problem)
-                await _compile(self._cache_dir, progress)
+                await _compile(self._cache_dir, self._codegen, progress)
         raise AssertionError
 
     async def _end(self, worker: "_Worker") -> None:
@@ -194,18 +195,18 @@ def _alive(process: Process) -> bool:
         return True
 
 
-async def _spawn(module: str, cache_dir: Path) -> Process:
+async def _spawn(module: str, cache_dir: Path, codegen: str) -> Process:
     """A Python of its own, isolated from the environment and the working directory of this one."""
-    command = [sys.executable, "-I", "-X", "utf8", "-m", module, str(cache_dir)]
+    command = [sys.executable, "-I", "-X", "utf8", "-m", module, str(cache_dir), codegen]
     try:
         return await anyio.open_process(command, env={}, cwd=cache_dir)
     except OSError as e:
         raise SandboxError(f"cannot start {sys.executable} for the sandbox: {e.strerror}") from e
 
 
-async def _compile(cache_dir: Path, progress: Callable[[str], None]) -> None:
+async def _compile(cache_dir: Path, codegen: str, progress: Callable[[str], None]) -> None:
     """In a process of its own, which gives its half gigabyte of memory back and can be stopped."""
-    async with await _spawn("servers.tee.sandbox.component", cache_dir) as process:
+    async with await _spawn("servers.tee.sandbox.component", cache_dir, codegen) as process:
         assert process.stdout is not None  # noqa: S101  asked for in `_spawn`
         rest = ""
         async for text in TextReceiveStream(process.stdout):

@@ -1,4 +1,4 @@
-"""The process in which programs run: `python -I -m servers.tee.sandbox.worker CACHE_DIR`.
+"""The process in which programs run: `python -I -m servers.tee.sandbox.worker CACHE_DIR CODEGEN`.
 
 It reads jobs from standard input and answers on standard output, one at a time, each in a fresh wasmtime store. It has
 an empty environment and no descriptor but its pipes. The program's own words travel in a frame of their own, which
@@ -148,10 +148,10 @@ def _die_with_parent() -> None:
         os._exit(0)
 
 
-def _serve(cache_dir: Path, source: BinaryIO, out: BinaryIO) -> None:
+def _serve(cache_dir: Path, codegen: component.Codegen, source: BinaryIO, out: BinaryIO) -> None:
     try:
-        engine = component.engine()
-        path = component.cached(cache_dir, component.shipped().sha256)
+        engine = component.engine(codegen)
+        path = component.cached(cache_dir, component.shipped().sha256, codegen)
         if path is None:
             raise SandboxError(f"no compiled component in {cache_dir}: prepare the sandbox first")
         runner = Runner(engine, component.load(engine, path))
@@ -177,7 +177,7 @@ def main() -> None:
     for descriptor in (0, 1):  # a stray print cannot break into the frames
         os.dup2(null, descriptor)
     threading.stack_size(_STACK)
-    thread = threading.Thread(target=_serve, args=(Path(sys.argv[1]), source, out))
+    thread = threading.Thread(target=_serve, args=(Path(sys.argv[1]), sys.argv[2], source, out))
     thread.start()
     thread.join()
 

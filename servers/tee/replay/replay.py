@@ -1,0 +1,134 @@
+"""Run a bundle's call again, and say whether it is what the receipt says."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from mcp import Client, MCPError
+from mcp.server.lowlevel import Server
+
+from attest import canonical, schemes, wire
+from attest.bundle import Bundle
+from attest.encoding import sha256_hex
+from attest.evidence import Endorsements
+from attest.verdict import Verdict, verify_bundle
+from servers.tee.replay.difference import difference
+from servers.tee.replay.recorded import NotReExecutable, Recorded, read
+from servers.tee.replay.repeat import RepeatSandbox
+from servers.tee.sandbox.component import CODEGENS
+from servers.tee.sandbox.wasm import WasmSandbox
+
+Serve = Callable[[RepeatSandbox, str], AbstractAsyncContextManager[Server[Any]]]
+"""Makes the server, as it is served otherwise, over this sandbox and calling itself this version."""
+_OWN = {name for choice in CODEGENS.values() for name in choice}
+"""Settings that change neither result nor fuel."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What re-execution found. `detail` is one line, empty where all is the same.
+
+    `identical`: result and fuel are those of the receipt. `result identical`: so is the result, and the fuel cannot be
+    compared, as another version of the engine counted it. `refused`: the receipt does not hold, so nothing was run.
+    """
+
+    outcome: Literal["identical", "result identical", "different", "not re-executable", "refused"]
+    detail: str
+    receipt: Verdict
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of the sandbox here."""
+    fuel: int | None = None
+
+    @property
+    def headline(self) -> str:
+        """The verdict in words."""
+        said = self.outcome if self.outcome in ("not re-executable", "refused") else f"re-executed: {self.outcome}"
+        return f"{said}: {self.detail}" if self.detail else said
+
+
+async def replay(data: bytes, sandbox: WasmSandbox, serve: Serve, *, now: int, seconds: float) -> Finding:
+    """Run a bundle's call again in `sandbox`, for `seconds` at most. `now` in milliseconds since 1970.
+
+    Raises `ReceiptError` or `EvidenceError` where `data` is no bundle, `SandboxError` where the sandbox fails.
+    """
+    bundle = Bundle.decode(data)
+    checked = verify_bundle(data, schemes=schemes.ALL, endorsements=Endorsements({}), policy=None, now=now)
+    if checked.outcome == "refused" or checked.statement is None:
+        step = next(step for step in checked.steps if step.status == "failed")
+        return Finding("refused", f"the receipt does not hold: {step.name}: {step.detail}", checked)
+    try:
+        recorded = read(bundle, checked.statement)
+        other = _other_engine(recorded, sandbox.environment)
+        repeat = RepeatSandbox(sandbox, recorded, seconds)
+        result = await _answer(repeat, serve, recorded)
+        found, fuel = _compare(recorded, repeat, result)
+    except NotReExecutable as e:
+        return Finding("not re-executable", str(e), checked, sandbox.environment)
+    if found is None and other:
+        detail = f"{other}: the result does not depend on that, the fuel does"
+        return Finding("result identical", detail, checked, sandbox.environment, fuel)
+    if found is not None and other:
+        detail = f"{other}, under which it differs, which decides nothing; {found}"
+        return Finding("not re-executable", detail, checked, sandbox.environment, fuel)
+    if found is None:
+        found = difference(recorded.fuel, fuel, "fuel")
+    return Finding("identical" if found is None else "different", found or "", checked, sandbox.environment, fuel)
+
+
+def _other_engine(recorded: Recorded, here: Mapping[str, Any]) -> str | None:
+    """How the engine differs where that changes fuel. Raises `NotReExecutable` where it may change the result."""
+    for name in ("tier", "component"):
+        if (found := difference(recorded.environment.get(name), here[name], name)) is not None:
+            raise NotReExecutable(f"{found}: install the version that has it")
+    settings = recorded.environment.get("settings")
+    if not isinstance(settings, dict):
+        raise NotReExecutable("its receipt does not say how the engine was set")
+    told, ours = (
+        {k: v for k, v in each.items() if k not in _OWN} for each in (cast(wire.Json, settings), here["settings"])
+    )
+    if (found := difference(told, ours, "settings")) is not None:
+        raise NotReExecutable(f"{found}: install the version that has it")
+    return difference(recorded.environment.get("engine"), here["engine"], "engine")
+
+
+async def _answer(repeat: RepeatSandbox, serve: Serve, recorded: Recorded) -> wire.Json:
+    """What the server answers now, as it would go over the wire."""
+    answers: list[wire.Json] = []
+
+    async def overhear(ctx: Any, call_next: Any) -> Any:
+        result = await call_next(ctx)
+        if ctx.method == "tools/call" and isinstance(result, dict):
+            answers.append(wire.without_ours(cast(wire.Json, result)))
+        return cast(Any, result)
+
+    async with serve(repeat, recorded.version) as server:
+        server.middleware.append(overhear)
+        # Eras spell a result differently: only the modern one says `resultType`.
+        async with Client(server, mode="auto" if "resultType" in recorded.result else "legacy") as client:
+            try:
+                await client.session.call_tool(recorded.tool, recorded.arguments, allow_input_required=True)
+            except MCPError as e:
+                if not answers:
+                    raise NotReExecutable(f"the server refuses the call now: {e.error.message}") from e
+    return canonical.parse(canonical.canonical(answers[0]))
+
+
+def _compare(recorded: Recorded, repeat: RepeatSandbox, result: wire.Json) -> tuple[str | None, int]:
+    """The first difference but that of fuel, and the fuel now. Raises `NotReExecutable` where nothing was run."""
+    if repeat.ran is None:
+        raise NotReExecutable(f"the server runs nothing for this call now: {str(result.get('content'))[:200]}")
+    job, outcome = repeat.ran
+    if outcome.status == "deadline":
+        raise NotReExecutable("it takes longer here than it was given: give it more with --seconds")
+    if outcome.status == "divergence":
+        return f"host calls: {outcome.error.message if outcome.error else ''}", outcome.fuel_used
+    found = difference(recorded.status, outcome.status, "status")
+    if found is None and recorded.code is not None:
+        program = job.code.encode() if job.component is None else job.component
+        found = difference(recorded.code, sha256_hex(program), "function.sha256")
+    if found is None and recorded.seed is not None:
+        found = difference(recorded.seed, job.seed.hex(), "seed")
+    if found is None and recorded.host_calls is not None:
+        found = difference(recorded.host_calls, [each.name for each in outcome.transcript], "host_calls.names")
+    return found or difference(recorded.result, result, "result"), outcome.fuel_used
