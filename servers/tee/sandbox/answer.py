@@ -155,17 +155,18 @@ def _checked(said: bytes, limits: Limits, fuel_used: int) -> Outcome:
             raise _Unsound("the program put something else in place of the sandbox's answer")
     if max(_size(stdout), _size(stderr)) > limits.output_bytes:
         raise _Unsound(f"the program's output is more than {limits.output_bytes} bytes")
+    kept = _cut(stdout, limits.stdout_bytes), _cut(stderr, limits.stderr_bytes)
     if failure is None and _size(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) > limits.result_bytes:
         raise _Unsound(f"the result is more than {limits.result_bytes} bytes of JSON, the limit")
     return Outcome(
         status=_CLAIMS[claim],
         value=value if failure is None else None,
         error=failure,
-        stdout=stdout,
-        stderr=stderr,
+        stdout=kept[0],
+        stderr=kept[1],
         files=_files(files, limits) if failure is None else {},
         fuel_used=fuel_used,
-        truncated=truncated,
+        truncated=truncated or kept != (stdout, stderr),
     )
 
 
@@ -217,6 +218,10 @@ def _explain(detail: str) -> str:
     if what:
         return f"the program used an operating-system service that this sandbox does not have: {what}"
     return f"the program made the interpreter fail, or used a service that this sandbox does not have ({detail})"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text.encode()[:limit].decode("utf-8", "ignore")
 
 
 def _size(text: str) -> int:
