@@ -129,19 +129,12 @@ class Functions:
         told: Json = {
             **self._engine.tiers[function.tier].environment,
             "tier": function.tier,
-            "function": {
-                "name": function.name,
-                "version": function.version,
-                "digest": entry.digest,
-                "sha256": sha256_hex(job.code.encode() if job.component is None else job.component),
-            },
-            "seed": job.seed.hex(),
+            # Neither seed nor digest of the caller's code: both are digests of the params without their salt.
+            "function": {"name": function.name, "version": function.version, "digest": entry.digest},
             "clock": job.clock_ms,
             "limits": asdict(job.limits),
             "policy": policy.digest(),
         }
-        if outcome.transcript:
-            told["transcript"] = sha256_hex(canonical([asdict(exchange) for exchange in outcome.transcript]))
         usage: Json = dict(outcome.usage) | {"status": outcome.status}
         if function.tier == "wasm":
             # How far it came by its deadline is chance, and no figure to compare with.
