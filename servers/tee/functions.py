@@ -103,7 +103,7 @@ class Functions:
         for name in entry.function.program.host_calls:
             if name not in policy.host_calls or not policy.network.rules:
                 raise Refusal(
-                    f"the policy grants it no {name}; add {name!r} to `hostCalls`, and to `network.rules` what it may reach"
+                    f"the policy grants it no {name}; add {name!r} to `hostCalls` and what it may reach to `network.rules`"
                 )
             if self._fetch is None:
                 raise Refusal("this server was started without a way to fetch anything")
