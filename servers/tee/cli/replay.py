@@ -9,8 +9,7 @@ from attest.arguments import positive
 from attest.errors import AttestError
 from servers.tee.cli.context import Commands, Context, UserError, own_cache
 from servers.tee.library.library import Library
-from servers.tee.replay.replay import Finding, replay
-from servers.tee.sandbox.component import Codegen
+from servers.tee.replay.replay import CODEGENS, Codegen, Finding, replay
 from servers.tee.sandbox.wasm import WasmSandbox
 
 EXIT = {"identical": 0, "different": 1, "refused": 1, "result identical": 3, "not re-executable": 3}
@@ -36,7 +35,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise UserError(f"{path}: larger than {MAX_FILE >> 20} MiB; name a bundle")
-    async with WasmSandbox(own_cache(options), codegen=options.codegen) as sandbox:
+    async with WasmSandbox(own_cache(options), settings=CODEGENS[options.codegen]) as sandbox:
         library = Library(options.library, {"wasm"})
         try:
             finding = await replay(data, sandbox, library, now=context.clock(), seconds=options.seconds)

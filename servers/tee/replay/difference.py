@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from itertools import zip_longest
 from typing import Any
 
 _SHOWN = 120
@@ -20,14 +19,18 @@ def difference(recorded: Any, now: Any, where: str) -> str | None:
     return f"{where}: recorded {_shown(recorded, now)}, now {_shown(now, recorded)}"
 
 
-def _members(recorded: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+def _members(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     for name in sorted(recorded.keys() | now.keys()):
         yield f".{name}", recorded.get(name, _ABSENT), now.get(name, _ABSENT)
 
 
-def _elements(recorded: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
-    for index, (left, right) in enumerate(zip_longest(recorded, now, fillvalue=_ABSENT)):
-        yield f"[{index}]", left, right
+def _elements(recorded: list[Any], now: list[Any]) -> Iterator[tuple[str, Any, Any]]:
+    for index in range(max(len(recorded), len(now))):
+        yield f"[{index}]", _at(recorded, index), _at(now, index)
+
+
+def _at(values: list[Any], index: int) -> Any:
+    return values[index] if index < len(values) else _ABSENT
 
 
 def _shown(value: Any, other: Any) -> str:

@@ -39,8 +39,8 @@ class Recorded:
     """Digest of the library's folder."""
     status: str
     fuel: int
-    host_calls: list[str] | None
-    """Names of the host calls in order, where the receipt has them."""
+    host_calls: dict[str, Any]
+    """How often each was asked, and their bytes."""
 
 
 def read(bundle: Bundle, said: Statement) -> Recorded:
@@ -71,7 +71,7 @@ def read(bundle: Bundle, said: Statement) -> Recorded:
             function=_member(_member(said.environment, "function", dict), "digest", str),
             status=_member(said.usage, "status", str),
             fuel=_member(said.usage, "fuel", int),
-            host_calls=_names(said.usage.get("host_calls")),
+            host_calls=_member(said.usage, "host_calls", dict),
         )
     except CanonicalError as e:
         raise NotReExecutable(f"its params or result are not JSON of one meaning: {e.detail}") from e
@@ -91,12 +91,6 @@ def _member(members: Mapping[str, Any], name: str, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"its receipt or params lack {name!r}")
     return value
-
-
-def _names(host_calls: Any) -> list[str] | None:
-    if not isinstance(host_calls, dict) or "names" not in host_calls:
-        return None
-    return [str(name) for name in _member(cast(dict[str, Any], host_calls), "names", list)]
 
 
 def _limits(given: dict[str, Any]) -> Limits:
