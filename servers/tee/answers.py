@@ -69,6 +69,7 @@ def answer(outcome: Outcome, shelf: Shelf) -> CallToolResult:
         content=[text, *parts.content],
         structured_content=told,
         is_error=outcome.status != "ok",
+        # A model has the value; what it was made from is for whoever repeats the call.
         _meta=transcript.carried(outcome.transcript),
     )
 

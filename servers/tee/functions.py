@@ -48,7 +48,7 @@ class BadArgument(Exception):
 class Functions:
     """The functions of one library on one engine. `clock` returns milliseconds since 1970."""
 
-    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch) -> None:
+    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch | None) -> None:
         self._engine, self.library, self._clock, self._fetch = engine, library, clock, fetch
 
     def tools(self) -> list[Tool]:
@@ -111,6 +111,8 @@ class Functions:
         """What the program may ask for. Raises `Refusal` where it would have to ask for what is not granted."""
         calls: dict[str, HostCall] = {}
         for name in entry.function.program.host_calls:
+            if self._fetch is None:
+                raise Refusal("this server makes no requests")
             if (refusal := self._fetch.refusal(policy)) is not None:
                 raise Refusal(refusal)
             calls[name] = partial(self._fetch, policy)
@@ -135,13 +137,8 @@ class Functions:
         told: Json = {
             **self._engine.tiers[function.tier].environment,
             "tier": function.tier,
-            "function": {
-                "name": function.name,
-                "version": function.version,
-                "digest": entry.digest,
-                "sha256": sha256_hex(job.code.encode() if job.component is None else job.component),
-            },
-            "seed": job.seed.hex(),
+            # Neither seed nor digest of the caller's code: both are digests of the params without their salt.
+            "function": {"name": function.name, "version": function.version, "digest": entry.digest},
             "clock": job.clock_ms,
             "limits": asdict(job.limits),
             "policy": policy.digest(),

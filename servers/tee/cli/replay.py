@@ -2,26 +2,15 @@
 
 import argparse
 import json
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, get_args
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import get_args
 
 from attest.arguments import positive
 from attest.errors import AttestError
-from attest.schemes.software import SoftwareAttester
-from servers.tee.cli.context import Commands, Context, UserError, own_cache, say
-from servers.tee.engine import Engine
+from servers.tee.cli.context import Commands, Context, UserError, own_cache
 from servers.tee.library.library import Library
-from servers.tee.policy import Policy
-from servers.tee.replay.repeat import RepeatSandbox
-from servers.tee.replay.replay import Finding, Serve, replay
-from servers.tee.sandbox import HostCallError
-from servers.tee.sandbox.component import Codegen
+from servers.tee.replay.replay import CODEGENS, Codegen, Finding, replay
 from servers.tee.sandbox.wasm import WasmSandbox
-from servers.tee.server import TeeServer, build
 
 EXIT = {"identical": 0, "different": 1, "refused": 1, "result identical": 3, "not re-executable": 3}
 MAX_FILE = 256 << 20
@@ -33,8 +22,8 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("replay", help="run a receipt's call again and compare result and fuel")
     parser.add_argument("bundle", type=Path, metavar="FILE", help="bundle written by `etmcp receipts export`")
     parser.add_argument("--codegen", choices=get_args(Codegen), default="speed", help="how it is run (default: speed)")
-    parser.add_argument("--seconds", type=positive, default=300, metavar="N", help="wall time it gets (default: 300)")
     parser.add_argument("--library", type=Path, metavar="DIR", help="functions that were added there with `library`")
+    parser.add_argument("--seconds", type=positive, default=300, metavar="N", help="wall time it gets (default: 300)")
     parser.add_argument("--json", action="store_true", help="print the finding as JSON")
     parser.set_defaults(run=run)
 
@@ -46,48 +35,14 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         data = file.read(MAX_FILE + 1)
     if len(data) > MAX_FILE:
         raise UserError(f"{path}: larger than {MAX_FILE >> 20} MiB; name a bundle")
-    async with WasmSandbox(own_cache(options), codegen=options.codegen) as sandbox:
+    async with WasmSandbox(own_cache(options), settings=CODEGENS[options.codegen]) as sandbox:
+        library = Library(options.library, {"wasm"})
         try:
-            finding = await replay(
-                data, sandbox, server(context.clock, options.library), now=context.clock(), seconds=options.seconds
-            )
+            finding = await replay(data, sandbox, library, now=context.clock(), seconds=options.seconds)
         except AttestError as e:
             raise UserError(f"{path}: {e.detail}; name a bundle written by `etmcp receipts export`") from e
     print(json.dumps(document(finding)) if options.json else "\n".join(map(_shown, _lines(finding))))
     return EXIT[finding.outcome]
-
-
-class _Answered:
-    """Every request is granted here, since none is made: the transcript has the answers."""
-
-    def refusal(self, policy: Policy) -> str | None:  # noqa: ARG002
-        """None."""
-        return None
-
-    async def __call__(self, policy: Policy, request: dict[str, Any]) -> Any:  # noqa: ARG002
-        """Never called: a repeated job has its transcript in place of host calls."""
-        raise HostCallError("a call that is repeated asks nobody")
-
-
-def server(clock: Callable[[], int], library: Path | None) -> Serve:
-    """Our server over the sandbox of one re-execution, as `stdio` and `http` serve it over theirs."""
-
-    @asynccontextmanager
-    async def serve(sandbox: RepeatSandbox, version: str) -> AsyncGenerator[TeeServer]:
-        attester = SoftwareAttester(Ed25519PrivateKey.generate(), clock)  # no receipt is made of a re-execution
-        async with Engine({"wasm": sandbox}, Policy(tier="wasm"), say) as engine:
-            yield build(
-                engine,
-                Library(library, engine.tiers),
-                attester,
-                version=version,
-                clock=clock,
-                say=say,
-                fetch=_Answered(),
-                require_sealed=False,
-            )
-
-    return serve
 
 
 def document(finding: Finding) -> dict[str, object]:

@@ -32,17 +32,15 @@ class Recorded:
     result: dict[str, Any]
     transcript: tuple[Exchange, ...]
     environment: Mapping[str, Any]
-    """The receipt's, with `component`, `engine` and `settings`."""
+    """The receipt's: `component`, `engine`, `settings`."""
     limits: Limits
     clock_ms: int
-    seed: str | None
-    """Hex, where the receipt has it; else it is only derived from the arguments again."""
-    code: str | None
-    """SHA-256 of the function's code, where the receipt has it."""
+    function: str
+    """Digest of the library's folder."""
     status: str
     fuel: int
-    host_calls: list[str] | None
-    """Names of the host calls in order, where the receipt has them."""
+    host_calls: dict[str, Any]
+    """How often each was asked, and their bytes."""
 
 
 def read(bundle: Bundle, said: Statement) -> Recorded:
@@ -70,11 +68,10 @@ def read(bundle: Bundle, said: Statement) -> Recorded:
             environment=said.environment,
             limits=_limits(_member(said.environment, "limits", dict)),
             clock_ms=_member(said.environment, "clock", int),
-            seed=_optional(said.environment, "seed"),
-            code=_optional(_member(said.environment, "function", dict), "sha256"),
+            function=_member(_member(said.environment, "function", dict), "digest", str),
             status=_member(said.usage, "status", str),
             fuel=_member(said.usage, "fuel", int),
-            host_calls=_names(said.usage.get("host_calls")),
+            host_calls=_member(said.usage, "host_calls", dict),
         )
     except CanonicalError as e:
         raise NotReExecutable(f"its params or result are not JSON of one meaning: {e.detail}") from e
@@ -94,16 +91,6 @@ def _member(members: Mapping[str, Any], name: str, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"its receipt or params lack {name!r}")
     return value
-
-
-def _optional(members: Mapping[str, Any], name: str) -> str | None:
-    return _member(members, name, str) if name in members else None
-
-
-def _names(host_calls: Any) -> list[str] | None:
-    if not isinstance(host_calls, dict) or "names" not in host_calls:
-        return None
-    return [str(name) for name in _member(cast(dict[str, Any], host_calls), "names", list)]
 
 
 def _limits(given: dict[str, Any]) -> Limits:

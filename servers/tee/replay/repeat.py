@@ -1,13 +1,23 @@
-"""The sandbox in which a recorded call runs again."""
+"""What a recorded call runs in again: our functions and our sandbox, but for what was recorded."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from servers.tee.functions import Functions
+from servers.tee.library.folder import Entry
+from servers.tee.policy import Policy
 from servers.tee.replay.recorded import Recorded
-from servers.tee.sandbox import Job, Outcome, SandboxError
+from servers.tee.sandbox import HostCall, Job, Outcome, SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
+
+
+class RepeatFunctions(Functions):
+    """Functions whose host calls need no grant and reach nothing, as their answers are recorded."""
+
+    def _host_calls(self, entry: Entry, policy: Policy) -> Mapping[str, HostCall]:  # noqa: ARG002
+        return {}
 
 
 class RepeatSandbox:
@@ -19,8 +29,8 @@ class RepeatSandbox:
     def __init__(self, inner: WasmSandbox, recorded: Recorded, seconds: float) -> None:
         self._inner, self._recorded = inner, recorded
         self._limits = dataclasses.replace(recorded.limits, wall_seconds=seconds)
-        # The job as the server made it, and what came of it; set by `run` alone.
-        self.ran: tuple[Job, Outcome] | None = None
+        # What came of the job; set by `run` alone.
+        self.outcome: Outcome | None = None
 
     @property
     def environment(self) -> Mapping[str, Any]:
@@ -42,12 +52,9 @@ class RepeatSandbox:
 
     async def run(self, job: Job) -> Outcome:
         """See `Sandbox`. One job, since one is recorded."""
-        if self.ran is not None:
+        if self.outcome is not None:
             raise SandboxError("the call runs a second program: only one is recorded")
         recorded = self._recorded
-        again = dataclasses.replace(
-            job, limits=self._limits, clock_ms=recorded.clock_ms, host_calls={}, replay=recorded.transcript
-        )
-        outcome = await self._inner.run(again)
-        self.ran = (job, outcome)
-        return outcome
+        again = dataclasses.replace(job, limits=self._limits, clock_ms=recorded.clock_ms, replay=recorded.transcript)
+        self.outcome = await self._inner.run(again)
+        return self.outcome

@@ -1,28 +1,35 @@
 """Run a bundle's call again, and say whether it is what the receipt says."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from mcp import Client, MCPError
-from mcp.server.lowlevel import Server
 
 from attest import canonical, schemes, wire
 from attest.bundle import Bundle
-from attest.encoding import sha256_hex
 from attest.evidence import Endorsements
 from attest.verdict import Verdict, verify_bundle
+from servers.tee.engine import Engine
+from servers.tee.library.library import Library
+from servers.tee.policy import BUILT_IN
 from servers.tee.replay.difference import difference
 from servers.tee.replay.recorded import NotReExecutable, Recorded, read
-from servers.tee.replay.repeat import RepeatSandbox
-from servers.tee.sandbox.component import CODEGENS
+from servers.tee.replay.repeat import RepeatFunctions, RepeatSandbox
 from servers.tee.sandbox.wasm import WasmSandbox
+from servers.tee.server import TeeServer
 
-Serve = Callable[[RepeatSandbox, str], AbstractAsyncContextManager[Server[Any]]]
-"""Makes the server, as it is served otherwise, over this sandbox and calling itself this version."""
+PROGRAMS = ("component", "javascript")
+"""Members of an environment that are digests of WebAssembly of ours."""
+Codegen = Literal["speed", "none", "interpreter"]
+CODEGENS: Mapping[Codegen, Mapping[str, str]] = {
+    "speed": {},
+    "none": {"cranelift_opt_level": "none"},
+    "interpreter": {"target": "pulley64"},
+}
+"""Settings by how instructions are carried out: optimised machine code, plain machine code, wasmtime's interpreter. No
+result and no fuel depends on it, so a second one finds what the first gets wrong."""
 _OWN = {name for choice in CODEGENS.values() for name in choice}
-"""Settings that change neither result nor fuel."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class Finding:
         return f"{said}: {self.detail}" if self.detail else said
 
 
-async def replay(data: bytes, sandbox: WasmSandbox, serve: Serve, *, now: int, seconds: float) -> Finding:
-    """Run a bundle's call again in `sandbox`, for `seconds` at most. `now` in milliseconds since 1970.
+async def replay(data: bytes, sandbox: WasmSandbox, library: Library, *, now: int, seconds: float) -> Finding:
+    """Run a bundle's call of a function in `library` again, for `seconds` at most. `now` in milliseconds since 1970.
 
     Raises `ReceiptError` or `EvidenceError` where `data` is no bundle, `SandboxError` where the sandbox fails.
     """
@@ -61,7 +68,7 @@ async def replay(data: bytes, sandbox: WasmSandbox, serve: Serve, *, now: int, s
         recorded = read(bundle, checked.statement)
         other = _other_engine(recorded, sandbox.environment)
         repeat = RepeatSandbox(sandbox, recorded, seconds)
-        result = await _answer(repeat, serve, recorded)
+        result = await _answer(repeat, library, recorded)
         found, fuel = _compare(recorded, repeat, result)
     except NotReExecutable as e:
         return Finding("not re-executable", str(e), checked, sandbox.environment)
@@ -78,8 +85,8 @@ async def replay(data: bytes, sandbox: WasmSandbox, serve: Serve, *, now: int, s
 
 def _other_engine(recorded: Recorded, here: Mapping[str, Any]) -> str | None:
     """How the engine differs where that changes fuel. Raises `NotReExecutable` where it may change the result."""
-    for name in ("tier", "component"):
-        if (found := difference(recorded.environment.get(name), here[name], name)) is not None:
+    for name in ("tier", *PROGRAMS):
+        if (found := difference(recorded.environment.get(name), here.get(name), name)) is not None:
             raise NotReExecutable(f"{found}: install the version that has it")
     settings = recorded.environment.get("settings")
     if not isinstance(settings, dict):
@@ -92,7 +99,7 @@ def _other_engine(recorded: Recorded, here: Mapping[str, Any]) -> str | None:
     return difference(recorded.environment.get("engine"), here["engine"], "engine")
 
 
-async def _answer(repeat: RepeatSandbox, serve: Serve, recorded: Recorded) -> wire.Json:
+async def _answer(repeat: RepeatSandbox, library: Library, recorded: Recorded) -> wire.Json:
     """What the server answers now, as it would go over the wire."""
     answers: list[wire.Json] = []
 
@@ -102,7 +109,14 @@ async def _answer(repeat: RepeatSandbox, serve: Serve, recorded: Recorded) -> wi
             answers.append(wire.without_ours(cast(wire.Json, result)))
         return cast(Any, result)
 
-    async with serve(repeat, recorded.version) as server:
+    entry = library.entries.get(recorded.tool)
+    if entry is None:
+        raise NotReExecutable(f"the function {recorded.tool!r} is not in the library here: name it with --library")
+    if (found := difference(recorded.function, entry.digest, "function.digest")) is not None:
+        raise NotReExecutable(f"{found}: bring the function's other version")
+    async with Engine({"wasm": repeat}, BUILT_IN, lambda _: None) as engine:
+        functions = RepeatFunctions(engine, library, lambda: recorded.clock_ms, None)
+        server = TeeServer(functions, lambda _: None, version=recorded.version)
         server.middleware.append(overhear)
         # Eras spell a result differently: only the modern one says `resultType`.
         async with Client(server, mode="auto" if "resultType" in recorded.result else "legacy") as client:
@@ -116,19 +130,16 @@ async def _answer(repeat: RepeatSandbox, serve: Serve, recorded: Recorded) -> wi
 
 def _compare(recorded: Recorded, repeat: RepeatSandbox, result: wire.Json) -> tuple[str | None, int]:
     """The first difference but that of fuel, and the fuel now. Raises `NotReExecutable` where nothing was run."""
-    if repeat.ran is None:
+    outcome = repeat.outcome
+    if outcome is None:
         raise NotReExecutable(f"the server runs nothing for this call now: {str(result.get('content'))[:200]}")
-    job, outcome = repeat.ran
     if outcome.status == "deadline":
         raise NotReExecutable("it takes longer here than it was given: give it more with --seconds")
     if outcome.status == "divergence":
         return f"host calls: {outcome.error.message if outcome.error else ''}", outcome.fuel_used
-    found = difference(recorded.status, outcome.status, "status")
-    if found is None and recorded.code is not None:
-        program = job.code.encode() if job.component is None else job.component
-        found = difference(recorded.code, sha256_hex(program), "function.sha256")
-    if found is None and recorded.seed is not None:
-        found = difference(recorded.seed, job.seed.hex(), "seed")
-    if found is None and recorded.host_calls is not None:
-        found = difference(recorded.host_calls, [each.name for each in outcome.transcript], "host_calls.names")
-    return found or difference(recorded.result, result, "result"), outcome.fuel_used
+    found = (
+        difference(recorded.status, outcome.status, "status")
+        or difference(recorded.host_calls, outcome.usage["host_calls"], "host_calls")
+        or difference(recorded.result, result, "result")
+    )
+    return found, outcome.fuel_used

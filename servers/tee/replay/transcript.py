@@ -6,21 +6,30 @@ digest covers them, and they pass a gateway with the result that was verified. T
 
 from typing import Any, cast
 
+from attest.canonical import canonical
 from servers.tee.sandbox import Exchange
 
 TRANSCRIPT = "com.etmcp.tee/transcript"
+MOST = 1 << 20
+"""Bytes of it, as JSON in UTF-8, that travel; of a larger one its size alone, and the call cannot be repeated."""
 _MEMBERS = {"name": str, "request": str, "response": str, "ok": bool}
 
 
 def carried(transcript: tuple[Exchange, ...]) -> dict[str, Any] | None:
-    """The `_meta` of a result for these host calls; None where there were none. `Limits.host_bytes` bounds it."""
-    return {TRANSCRIPT: [vars(exchange) for exchange in transcript]} if transcript else None
+    """The `_meta` of a result for these host calls; None where there were none."""
+    if not transcript:
+        return None
+    entries = [dict(vars(exchange)) for exchange in transcript]
+    size = len(canonical(entries))
+    return {TRANSCRIPT: entries if size <= MOST else {"bytes": size}}
 
 
 def read(result: dict[str, Any]) -> tuple[Exchange, ...]:
     """The host calls that a result carries. Raises `ValueError` if they are not in `carried`'s form."""
     meta = result.get("_meta")
     entries: Any = cast(dict[str, Any], meta).get(TRANSCRIPT, []) if isinstance(meta, dict) else []
+    if isinstance(entries, dict):
+        raise ValueError(f"what its host answered was larger than the {MOST} bytes that travel with a result")
     if not isinstance(entries, list):
         raise ValueError("its transcript is not a list")
     return tuple(_exchange(entry) for entry in cast(list[Any], entries))
