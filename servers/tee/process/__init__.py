@@ -1,0 +1,1 @@
+"""Native programs in a fresh Linux sandbox each: the process tier."""
