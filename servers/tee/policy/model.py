@@ -106,6 +106,15 @@ class Policy(Part):
             egress_record=_stricter(RECORDS, self.egress_record, other.egress_record),
         )
 
+    def for_tool(self, tool: "Policy") -> "Policy":
+        """What a tool gets under this policy of the operator's: what both grant.
+
+        A limit that the tool's document does not name is the operator's, since a tool need not know how much there is.
+        """
+        silent = set(Bounds.model_fields) - tool.bounds.model_fields_set
+        wanted = tool.bounds.model_copy(update={name: getattr(self.bounds, name) for name in silent})
+        return self.meet(tool.model_copy(update={"bounds": wanted}))
+
 
 def _stricter(order: tuple[T, ...], one: T, other: T) -> T:
     return order[max(order.index(one), order.index(other))]
