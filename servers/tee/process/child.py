@@ -110,7 +110,7 @@ def _become(order: Order, frame: Frame, spec: Spec, channel: socket.socket) -> N
             signal.signal(ignored, signal.SIG_DFL)
     seccomp.install(filter_bytes)
     wire.send(channel, {"ready": True}, [] if listener is None else [listener.fileno()])
-    kernel.syscall("close_range", _CONTROL + 1, 0xFFFFFFFF)
+    kernel.syscall("close_range", _CONTROL + 1, 0xFFFFFFFF, 0)
     if spec.argv:
         os.execve(_PROGRAM if order.extra >= 0 else spec.argv[0], spec.argv, dict(os.environ))  # noqa: S606
     channel.close()

@@ -230,7 +230,7 @@ def _prepare(channel: socket.socket, settings: dict[str, Any], _: list[int]) -> 
         server.frame = child.Frame(False, version > 0, filters, readable, uid)
         problem = server.trial()
     if problem:
-        raise RuntimeError(problem)
+        raise RuntimeError(f"{problem} (in namespaces: {refused})" if refused else problem)
     return server, {
         "namespaces": not refused,
         "refused": refused,

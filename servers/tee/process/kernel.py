@@ -62,9 +62,8 @@ def clone(flags: int) -> int:
     zero = ctypes.c_ulong(0)
     if _libc.prctl(_GET_TID_ADDRESS, ctypes.byref(place), zero, zero, zero) == 0:
         flags |= _CHILD_SETTID | _CHILD_CLEARTID
-    rest = (
-        (place.value,) if platform.machine() == "x86_64" else (0, place.value)
-    )  # child's id, thread storage: either order
+    # The last two words, the child's thread id and thread storage, are in the other order on the other machine.
+    rest = (place.value, 0) if platform.machine() == "x86_64" else (0, place.value)
     interpreter = ctypes.pythonapi
     interpreter.PyOS_BeforeFork()
     try:
