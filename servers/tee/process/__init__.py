@@ -118,7 +118,7 @@ class Exit:
         """What a receipt says, in whole numbers."""
         return {
             "exit": self.code,
-            "wall_us": round(self.wall_seconds * 1e6),
-            "cpu_us": round(self.cpu_seconds * 1e6),
-            "peak_memory_bytes": self.peak_bytes,
+            "wall_ms": round(self.wall_seconds * 1e3),
+            "cpu_ms": round(self.cpu_seconds * 1e3),
+            "memory_bytes": self.peak_bytes,
         }

@@ -24,8 +24,9 @@ _START_SECONDS = 60.0
 _BUILD_SECONDS = 30.0
 _END_SECONDS = 30.0
 _RECYCLE = 500
-# Threads of a numerical library would not survive the clone; nothing else is in the fork server's environment.
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# Threads of a numerical library would not survive the clone, and each arena takes 64 MiB of address space. There is
+# nothing else in the fork server's environment.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _INTERPRETER = os.path.realpath(sys.executable)  # a version manager's stub would take ten times as long to start
 _LOST = "the fork server of the process sandbox ended during the call: try again; the next call starts a new one"
 
@@ -159,10 +160,10 @@ class Launcher:
                     await self._end(server)
 
     async def _launch(self, server: _Server, spec: Spec, stdio: list[int], extra: int) -> Running:
-        if not server.hello["namespaces"] and (spec.mounts or spec.listen or spec.profile == "exec_net"):
+        if not server.hello["namespaces"] and (spec.argv or spec.mounts):
             raise SandboxError(
                 f"this sandbox needs Linux namespaces, which are refused here ({server.hello['refused']}): "
-                "mounts and network access cannot be confined without them"
+                "programs that start others, mounts and network access cannot be confined without them"
             )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
