@@ -6,7 +6,7 @@ from typing import Any, cast
 
 os.environ["HOME"] = "/tmp"  # noqa: S108 - one of the libraries wants a home; this is the sandbox's own memory
 
-import wordllama  # noqa: E402
+import wordllama
 
 _MODEL = cast(Any, wordllama.WordLlama).load(
     config="l2_supercat", dim=256, cache_dir=Path(wordllama.__file__).parent, disable_download=True
