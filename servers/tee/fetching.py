@@ -1,8 +1,9 @@
-"""The HTTP requests that programs ask the engine for: one connection each, as the policy grants it, and no redirects."""
+"""HTTP requests that programs ask the engine for: a connection each, as the policy grants it, without redirects."""
 
 import base64
 import binascii
 import socket
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -31,34 +32,71 @@ class PolicyFetch:
             return 'the policy grants no host; add a rule for it to "network": {"rules": [...]}'
         return None
 
-    async def __call__(self, policy: Policy, request: dict[str, Any]) -> Any:
-        """Status, headers and base64 body of the response to `method`, `url`, `headers` and a base64 `body`."""
+    def opened(self, policy: Policy) -> "Requests":
+        """For the requests of one call."""
+        return Requests(policy)
+
+
+class Requests:
+    """The requests of one call, within the bounds that the policy sets for all of them together.
+
+    `log` says of each what came of it: what a receipt shows.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._network = policy.network
+        # Connections and bytes by host and port, grown by each request; and what the receipt says of them.
+        self._connections: Counter[tuple[str, int]] = Counter()
+        self._bytes: Counter[tuple[str, int]] = Counter()
+        self.log: list[dict[str, Any]] = []
+
+    async def __call__(self, request: dict[str, Any]) -> Any:
+        """Status, headers and base64 body of the response to `method`, `url`, `headers` and a base64 `body`.
+
+        Raises `HostCallError` for the program to see.
+        """
         method, url, headers, body = _read(request)
         parts = urlsplit(url)
         scheme, host = parts.scheme.lower(), parts.hostname or ""
         port = parts.port or (443 if scheme == "https" else 80)
-        granted = policy.network.decide(scheme, host, port, method)
+        told: dict[str, Any] = {"scheme": scheme, "host": host, "port": port, "method": method, "verdict": "denied"}
+        self.log.append(told)
+        granted = self._network.decide(scheme, host, port, method)
         if isinstance(granted, Denied):
-            raise HostCallError(f"{granted.reason}; the operator's policy may add one to network.rules")
+            raise HostCallError(f"{granted.reason}; the operator's policy can grant it in network.rules")
+        place = (granted.host.name, port)
+        most = min(granted.max_bytes - self._bytes[place], self._network.max_bytes - self._bytes.total()) - len(
+            body or b""
+        )
+        self._connections[place] += 1
+        if (
+            self._connections[place] > granted.max_connections
+            or self._connections.total() > self._network.max_connections
+        ):
+            raise HostCallError("these are more connections than the policy grants to one call")
         addresses = await _addresses(granted, port)
         for address in addresses:
-            if (denied := policy.network.decide_address(scheme, address, port, method)) is not None:
+            if (denied := self._network.decide_address(scheme, address, port, method)) is not None:
                 raise HostCallError(denied.reason)
+        told["verdict"] = "granted"
         connector = aiohttp.TCPConnector(resolver=_Checked(addresses), force_close=True, limit=1)
+        data = b""
         try:
             async with (
-                aiohttp.ClientSession(
-                    connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-                ) as session,
+                aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
                 session.request(
                     method, url, headers=headers, data=body, allow_redirects=False, auto_decompress=False
                 ) as response,
             ):
-                data = await _body(response, granted.max_bytes - len(body or b""))
-                told = {name.lower(): response.headers[name] for name in response.headers}
-                return {"status": response.status, "headers": told, "body": base64.b64encode(data).decode()}
+                data = await _body(response, most)
+                found = {name.lower(): response.headers[name] for name in response.headers}
+                told["status"] = response.status
+                return {"status": response.status, "headers": found, "body": base64.b64encode(data).decode()}
         except (aiohttp.ClientError, OSError, ValueError) as e:
             raise HostCallError(f"{host} port {port}: {_shown(e)}") from e
+        finally:
+            told["bytes"] = len(body or b"") + len(data)
+            self._bytes[place] += told["bytes"]
 
 
 class _Checked(AbstractResolver):
@@ -68,8 +106,11 @@ class _Checked(AbstractResolver):
         self._addresses = addresses
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:  # noqa: ARG002
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - there is one answer
+    ) -> list[ResolveResult]:
         """The same for every name: there is one connection, to one host."""
         return [
             ResolveResult(
