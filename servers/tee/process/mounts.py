@@ -68,7 +68,7 @@ def enter(bounds: Bounds, mounts: Sequence[tuple[Mount, int]]) -> None:
         kernel.mount(SKELETON, SKELETON, None, kernel.BIND | kernel.RECURSIVE)
     os.chdir(SKELETON)
     size = f"mode=1777,size={bounds.scratch_bytes},nr_inodes={bounds.scratch_inodes}"
-    kernel.mount("tmpfs", SCRATCH[1:], "tmpfs", _SAFE, size)
+    kernel.mount("tmpfs", SCRATCH[1:], "tmpfs", _SAFE | kernel.NO_EXEC, size)
     kernel.mount("proc", "proc", "proc", _SAFE | kernel.NO_EXEC, "hidepid=2,subset=pid")
     kernel.syscall("pivot_root", b".", b".")
     kernel.detach(".")
@@ -106,13 +106,14 @@ def _extend(mounts: Sequence[tuple[Mount, int]]) -> None:
                 place.mkdir()
                 kernel.mount(str(source), str(place), None, kernel.BIND | kernel.RECURSIVE)
         for mount, opened in sorted(mounts, key=lambda pair: pair[0].target):
-            _show(f"/proc/self/fd/{opened}", root / mount.target[1:], writable=mount.writable)
+            runs = not mount.writable if mount.executable is None else mount.executable
+            _show(f"/proc/self/fd/{opened}", root / mount.target[1:], writable=mount.writable, runs=runs)
     finally:
         os.close(shared)
     _close(root)
 
 
-def _show(source: str, place: Path, *, writable: bool = False) -> None:
+def _show(source: str, place: Path, *, writable: bool = False, runs: bool = True) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if os.path.isdir(source):  # noqa: PTH112
         place.mkdir(exist_ok=True)
@@ -120,7 +121,8 @@ def _show(source: str, place: Path, *, writable: bool = False) -> None:
         place.touch()
     kernel.mount(source, str(place), None, kernel.BIND | (0 if writable else kernel.RECURSIVE))
     kept = os.statvfs(place).f_flag
-    flags = _SAFE | (0 if writable else kernel.READ_ONLY) | sum(own for flag, own in _KEPT.items() if kept & flag)
+    flags = _SAFE | (0 if writable else kernel.READ_ONLY) | (0 if runs else kernel.NO_EXEC)
+    flags |= sum(own for flag, own in _KEPT.items() if kept & flag)
     kernel.mount(None, str(place), None, kernel.BIND | kernel.REMOUNT | flags)
 
 
