@@ -24,8 +24,6 @@ _FILES = {
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
-# Flags of a mount that a user namespace may not take off again (statvfs to mount).
-_KEPT = {os.ST_NOEXEC: kernel.NO_EXEC, os.ST_NOSUID: kernel.NO_SUID, os.ST_NODEV: kernel.NO_DEVICES}
 
 
 def host_view() -> None:
@@ -119,11 +117,9 @@ def _show(source: str, place: Path, *, writable: bool = False, runs: bool = True
         place.mkdir(exist_ok=True)
     else:
         place.touch()
-    kernel.mount(source, str(place), None, kernel.BIND | (0 if writable else kernel.RECURSIVE))
-    kept = os.statvfs(place).f_flag
+    kernel.mount(source, str(place), None, kernel.BIND | kernel.RECURSIVE)
     flags = _SAFE | (0 if writable else kernel.READ_ONLY) | (0 if runs else kernel.NO_EXEC)
-    flags |= sum(own for flag, own in _KEPT.items() if kept & flag)
-    kernel.mount(None, str(place), None, kernel.BIND | kernel.REMOUNT | flags)
+    kernel.restrict_mounts(str(place), flags)
 
 
 def _close(root: Path) -> None:
