@@ -115,7 +115,7 @@ class Launcher:
                 await self._end(server)
 
     async def hello(self) -> Mapping[str, Any]:
-        """What is possible on this machine, as the fork server found it: see `python.environment`. Raises `SandboxError`."""
+        """What is possible here, as the fork server found it: see `python.environment`. Raises `SandboxError`."""
         return (await self._ready()).hello
 
     @asynccontextmanager
