@@ -63,7 +63,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("scheme", "host", "port", "method", "code"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scheme", "host", "port", "method", "code"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 def test_a_request_that_no_rule_grants_is_denied(
     scheme: str, host: str, port: int, method: str | None, code: str
 ) -> None:
@@ -96,7 +98,7 @@ def test_an_address_is_granted_in_every_spelling_that_is_surely_it(host: str) ->
 
 
 SPECIAL = [
-    *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.2", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"),
+    *("127.0.0.1", "127.9.9.9", "0.1.2.3", "10.0.0.2", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"),
     *("100.100.100.200", "168.63.129.16", "192.0.0.192", "224.0.0.1", "255.255.255.255", "198.18.0.1", "240.0.0.1"),
     *("::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1"),
     *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "2002:7f00:1::", "::7f00:1"),
