@@ -35,6 +35,7 @@ REFUSED = [
     ("the name as a prefix of another", "https", "api.a.example.evil.test", 443, None, "no-rule"),
     ("a denied host, in capitals and with a final dot", "https", "SECRET.a.example.", 443, None, "denied"),
     ("a look-alike letter", "https", "\u0430pi.a.example", 443, None, "host"),
+    ("a letter that is ASCII in small", "https", "\u212aey.a.example", 443, None, "host"),
     ("a full-width dot", "https", "api.a\uff0eexample", 443, None, "host"),
     ("two final dots", "https", "api.a.example..", 443, None, "host"),
     ("a user before the host", "https", "x@api.a.example", 443, None, "host"),
@@ -193,6 +194,14 @@ def test_a_value_that_could_end_a_header_is_refused_and_not_shown(value: str) ->
     assert str(raised.value).startswith("secrets.key: ")
     assert "ETMCP_SECRET_KEY" in str(raised.value)
     assert not value or value not in str(raised.value)
+
+
+def test_a_key_of_several_lines_goes_into_a_variable_or_file() -> None:
+    secrets = read(secrets=[{"name": "key", "file": "/run/key"}, {"name": "pem", "environment": "PEM"}]).secrets
+    lines = "-----BEGIN\nabc\n-----END\n"
+    assert resolve(secrets, {"ETMCP_SECRET_KEY": lines, "ETMCP_SECRET_PEM": lines}) == {"key": lines, "pem": lines}
+    with pytest.raises(BadPolicy):
+        resolve(secrets, {"ETMCP_SECRET_KEY": lines, "ETMCP_SECRET_PEM": "a\0b"})
 
 
 def test_a_value_comes_from_the_operators_environment_and_is_in_no_document() -> None:
