@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, TextContent
@@ -11,6 +10,7 @@ from mcp_types import CallToolResult, ContentBlock, ImageContent, ResourceLink, 
 from attest.canonical import canonical
 from attest.encoding import b64encode, sha256_hex
 from servers.flat import one_line
+from servers.tee.replay import transcript
 from servers.tee.results import Kept, Shelf
 from servers.tee.sandbox import Outcome
 
@@ -32,7 +32,6 @@ ENVELOPE: dict[str, Any] = {
     "truncated": {"type": "boolean", "description": "Whether what was printed is cut"},
     "files": {"type": "array", "description": "Files made or changed", "items": {"type": "object"}},
     "resources": {"type": "array", "description": "Parts too large for here, by digest", "items": {"type": "object"}},
-    "transcript": {"type": "array", "description": "What it asked for and got", "items": {"type": "object"}},
 }
 
 
@@ -51,7 +50,6 @@ def answer(outcome: Outcome, shelf: Shelf) -> CallToolResult:
     parts = _Parts(shelf)
     told: dict[str, Any] = {"status": outcome.status}
     if outcome.status == "ok":
-        # Not canonical: a reader of the link wants the members in the program's order.
         told |= parts.data("value", outcome.value)
     if outcome.error is not None:
         told["error"] = {"type": outcome.error.type, "message": outcome.error.message}
@@ -64,14 +62,16 @@ def answer(outcome: Outcome, shelf: Shelf) -> CallToolResult:
         told["truncated"] = True
     if outcome.files:
         told |= parts.files(outcome.files)
-    if outcome.transcript:
-        told |= parts.data("transcript", [asdict(exchange) for exchange in outcome.transcript])
     if parts.resources:
         told["resources"] = parts.resources
-    # A model that reads the text has the value; what it was made from is for whoever repeats the call.
-    shown = {name: member for name, member in told.items() if name != "transcript"}
-    text = TextContent(type="text", text=canonical(shown).decode())
-    return CallToolResult(content=[text, *parts.content], structured_content=told, is_error=outcome.status != "ok")
+    text = TextContent(type="text", text=canonical(told).decode())
+    return CallToolResult(
+        content=[text, *parts.content],
+        structured_content=told,
+        is_error=outcome.status != "ok",
+        # A model has the value; what it was made from is for whoever repeats the call.
+        _meta=transcript.carried(outcome.transcript),
+    )
 
 
 class _Parts:

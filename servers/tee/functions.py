@@ -2,10 +2,9 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
@@ -25,8 +24,28 @@ Json = dict[str, Any]
 MODULE = "sha256:"
 
 
-Fetch = Callable[[Policy, Json], Awaitable[Any]]
-"""Makes one HTTP request within a policy. Raises `HostCallError` for the program to see."""
+class Fetch(Protocol):
+    """Makes the HTTP requests that programs ask for."""
+
+    def refusal(self, policy: Policy) -> str | None:
+        """Why this policy lets a program make no request at all, in one line; None if it may make some."""
+        ...
+
+    def opened(self, policy: Policy) -> "Requests":
+        """For the requests of one call."""
+        ...
+
+
+@runtime_checkable
+class Requests(Protocol):
+    """A `HostCall` for one call."""
+
+    log: list[Json]
+    """What came of each request: what a receipt shows."""
+
+    async def __call__(self, request: Json) -> Any:
+        """Make one, if the policy grants it. Raises `HostCallError` for the program to see."""
+        ...
 
 
 class Unknown(Exception):
@@ -73,9 +92,11 @@ class Functions:
         if program.arguments is not None:
             passed = arguments.get(program.arguments, {})
         code, component = self._program(entry, arguments)
-        files = {name: entry.files[name] for name in program.data}
-        files |= {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
+        files = {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
         files |= _decoded(program.binary_files, _member(arguments, program.binary_files))
+        if program.names is not None:
+            passed = {**passed, program.names: sorted(files)}
+        files |= {name: entry.files[name] for name in program.data}
         inputs: Json = {
             "code": sha256_hex(code.encode() if component is None else component),
             "arguments": passed,
@@ -101,13 +122,11 @@ class Functions:
         """What the program may ask for. Raises `Refusal` where it would have to ask for what is not granted."""
         calls: dict[str, HostCall] = {}
         for name in entry.function.program.host_calls:
-            if name not in policy.host_calls or not policy.network.rules:
-                raise Refusal(
-                    f"the policy grants it no {name}; add {name!r} to `hostCalls`, and to `network.rules` what it may reach"
-                )
             if self._fetch is None:
-                raise Refusal("this server was started without a way to fetch anything")
-            calls[name] = partial(self._fetch, policy)
+                raise Refusal("this server makes no requests")
+            if (refusal := self._fetch.refusal(policy)) is not None:
+                raise Refusal(refusal)
+            calls[name] = self._fetch.opened(policy)
         return calls
 
     def _program(self, entry: Entry, arguments: Json) -> tuple[str, bytes | None]:
@@ -129,20 +148,15 @@ class Functions:
         told: Json = {
             **self._engine.tiers[function.tier].environment,
             "tier": function.tier,
-            "function": {
-                "name": function.name,
-                "version": function.version,
-                "digest": entry.digest,
-                "sha256": sha256_hex(job.code.encode() if job.component is None else job.component),
-            },
-            "seed": job.seed.hex(),
+            # Neither seed nor digest of the caller's code: both are digests of the params without their salt.
+            "function": {"name": function.name, "version": function.version, "digest": entry.digest},
             "clock": job.clock_ms,
             "limits": asdict(job.limits),
             "policy": policy.digest(),
         }
-        if outcome.transcript:
-            told["transcript"] = sha256_hex(canonical([asdict(exchange) for exchange in outcome.transcript]))
         usage: Json = dict(outcome.usage) | {"status": outcome.status}
+        if logs := [call.log for call in job.host_calls.values() if isinstance(call, Requests)]:
+            usage["egress"] = [each for log in logs for each in log]
         if function.tier == "wasm":
             # How far it came by its deadline is chance, and no figure to compare with.
             usage["fuel"] = outcome.fuel_used if outcome.status != "deadline" else None

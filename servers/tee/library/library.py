@@ -1,6 +1,6 @@
 """All functions that there are: those that ship with the package, and those that an operator added."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,17 +19,20 @@ class Problem:
 
     name: str
     detail: str
+    unsound: bool = True
+    """Something is wrong with it; else this machine only lacks what it needs."""
 
 
 class Library:
-    """The functions that can be called here. `tiers` are those that this machine has; without a folder none was added.
+    """The functions that can be called here. `tiers` says of each tier None, or why it cannot be used; without a folder
+    none was added.
 
     One bad function hides no other: `problems` says what is wrong with it.
     """
 
-    def __init__(self, folder: Path | None, tiers: Collection[str]) -> None:
+    def __init__(self, folder: Path | None, tiers: Mapping[str, str | None]) -> None:
         self._catalogue = None if folder is None else Catalogue(folder)
-        self._tiers = frozenset(tiers)
+        self._tiers = dict(tiers)
         # What was last read, and how the folders looked then; replaced as a whole by `refresh` alone.
         self.entries: Mapping[str, Entry] = {}
         self.problems: tuple[Problem, ...] = ()
@@ -48,10 +51,13 @@ class Library:
         for name, read in self._all(problems):
             try:
                 entry = read()
-                self._usable(entry)
-                entries[name] = entry
             except FunctionError as e:
                 problems.append(Problem(name, str(e)))
+                continue
+            if (lacking := self._lacking(entry)) is None:
+                entries[name] = entry
+            else:
+                problems.append(Problem(name, lacking, unsound=False))
         self.entries, self.problems, self._seen = entries, tuple(problems), seen
         return before != {name: entry.digest for name, entry in entries.items()}
 
@@ -103,13 +109,20 @@ class Library:
             )
         return entry
 
-    def _usable(self, entry: Entry) -> None:
-        """Raise `FunctionError` if this machine cannot run it."""
+    def _lacking(self, entry: Entry) -> str | None:
+        """What this machine has not that it needs, and what to do; None if it has all."""
         function = entry.function
-        for package in function.program.packages:
-            try:
-                version(package)
-            except PackageNotFoundError as e:
-                raise FunctionError(f"it needs {package}; pip install 'etmcp[functions]', or {package} alone") from e
-        if function.tier not in self._tiers:
-            raise FunctionError(f"it needs the {function.tier} tier, which this machine has not; see `etmcp doctor`")
+        if missing := missing_packages(entry):
+            return f"it needs {' and '.join(missing)}; pip install 'etmcp[functions]', or these alone"
+        return self._tiers.get(function.tier, f"it needs the {function.tier} tier, which is not here")
+
+
+def missing_packages(entry: Entry) -> list[str]:
+    """The distributions that a function needs and that are not installed."""
+    missing: list[str] = []
+    for package in entry.function.program.packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    return missing

@@ -31,7 +31,7 @@ class HostCallError(Exception):
 HostCall = Callable[[dict[str, Any]], Awaitable[Any]]
 """What answers one name, outside the sandbox: JSON in, JSON out. Raises `HostCallError` for the program to see.
 
-It may be cancelled, by the deadline and with its caller. Any other error of it ends the call as a `SandboxError`.
+It may be cancelled, by the deadline and with its caller. Any other error of it comes out of `Sandbox.run`.
 """
 
 
