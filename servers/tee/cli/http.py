@@ -3,10 +3,9 @@
 import argparse
 
 from attest.arguments import port
-from servers.http import bound
+from servers.http import bound, serve_http
 from servers.tee.cli.context import Commands, Context, say
 from servers.tee.cli.serving import declare, serving
-from servers.tee.http import serve_http
 
 
 def add(commands: Commands) -> None:

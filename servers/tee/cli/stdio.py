@@ -2,6 +2,8 @@
 
 import argparse
 
+from mcp.server.stdio import stdio_server
+
 from servers.tee.cli.context import Commands, Context
 from servers.tee.cli.serving import declare, serving
 
@@ -15,6 +17,6 @@ def add(commands: Commands) -> None:
 
 async def run(options: argparse.Namespace, context: Context) -> int:
     """Serve until standard input ends."""
-    async with serving(options, context) as (server, _):
-        await server.run_stdio_async()
+    async with serving(options, context) as (server, _), stdio_server() as (reading, writing):
+        await server.run(reading, writing, server.create_initialization_options())
     return 0

@@ -31,6 +31,8 @@ class Mount:
     """Absolute; not in the scratch directory, `/proc`, `/dev` or `/usr`."""
     writable: bool = False
     """The sandbox's user (`Launcher.uid`) must be allowed to write there; nothing bounds how much."""
+    executable: bool | None = None
+    """Whether programs in it may be run; None: unless it is writable. What is in the scratch directory never may."""
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a place that cannot be one."""
@@ -118,7 +120,7 @@ class Exit:
         """What a receipt says, in whole numbers."""
         return {
             "exit": self.code,
-            "wall_us": round(self.wall_seconds * 1e6),
-            "cpu_us": round(self.cpu_seconds * 1e6),
-            "peak_memory_bytes": self.peak_bytes,
+            "wall_ms": round(self.wall_seconds * 1e3),
+            "cpu_ms": round(self.cpu_seconds * 1e3),
+            "memory_bytes": self.peak_bytes,
         }

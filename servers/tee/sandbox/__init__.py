@@ -31,7 +31,7 @@ class HostCallError(Exception):
 HostCall = Callable[[dict[str, Any]], Awaitable[Any]]
 """What answers one name, outside the sandbox: JSON in, JSON out. Raises `HostCallError` for the program to see.
 
-It may be cancelled, by the deadline and with its caller. Any other error of it ends the call as a `SandboxError`.
+It may be cancelled, by the deadline and with its caller. Any other error of it comes out of `Sandbox.run`.
 """
 
 
@@ -58,8 +58,10 @@ class Limits:
     wall_seconds: float = 20.0
     result_bytes: int = 1 << 20
     """The value, as compact JSON in UTF-8."""
-    output_bytes: int = 256 << 10
-    """Standard output and standard error, each; the rest is dropped and `Outcome.truncated` set."""
+    stdout_bytes: int = 256 << 10
+    """Standard output; the rest is dropped and `Outcome.truncated` set."""
+    stderr_bytes: int = 256 << 10
+    """Standard error, likewise."""
     files_bytes: int = 8 << 20
     """All files passed in, and all files that come back, together each."""
     depth: int = 64
@@ -78,6 +80,11 @@ class Limits:
     """How many times one call may ask its host."""
     host_bytes: int = 4 << 20
     """Names, requests and responses of all its host calls together."""
+
+    @property
+    def output_bytes(self) -> int:
+        """What a guest that has one bound for both streams is told; each is cut to its own outside."""
+        return max(self.stdout_bytes, self.stderr_bytes)
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a bound that could not hold."""
