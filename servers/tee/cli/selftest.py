@@ -17,6 +17,15 @@ from servers.tee.selftest.client import ServerLost, connected
 from servers.tee.selftest.corpus import LIMITS, TOOL, Corpus, Verdict, descendants
 
 TIERS = ("wasm", "process")
+_BOUNDS = {
+    "memoryBytes": "memory_bytes",
+    "wallSeconds": "wall_seconds",
+    "cpuSeconds": "cpu_seconds",
+    "processes": "processes",
+    "fileBytes": "file_bytes",
+    "scratchBytes": "scratch_bytes",
+    "scratchInodes": "scratch_inodes",
+}
 OWN = Path(__file__).parents[1] / "selftest" / "cases"
 
 
@@ -81,9 +90,7 @@ def _environment(around: Canaries, context: Context) -> dict[str, str]:
 def _function(folder: Path, tier: str) -> None:
     """A function that runs whatever it is given, in this tier."""
     folder.mkdir(parents=True)
-    bounds = {name: getattr(LIMITS, name) for name in ("memory_bytes", "wall_seconds", "cpu_seconds", "processes")}
-    bounds |= {name: getattr(LIMITS, name) for name in ("file_bytes", "scratch_bytes", "scratch_inodes")}
-    limits = "\n".join(f"{name} = {value}" for name, value in bounds.items())
+    limits = "\n".join(f"{name} = {getattr(LIMITS, field)}" for name, field in _BOUNDS.items())
     (folder / "function.toml").write_text(f"""name = "{TOOL}"
 version = "1.0.0"
 title = "Run a case"

@@ -135,7 +135,8 @@ class Client:
         finally:
             del self._open[number]
         if "result" not in answer:
-            raise ServerLost(f"{method} is refused: {str(answer.get('error'))[:200]}")
+            said = answer.get("error", {}).get("message")
+            raise ServerLost(f"{method} is refused: {str(said)[:200]}")
         return answer["result"]
 
     def _write(self, message: dict[str, Any]) -> None:
