@@ -50,7 +50,6 @@ def answer(outcome: Outcome, shelf: Shelf) -> CallToolResult:
     parts = _Parts(shelf)
     told: dict[str, Any] = {"status": outcome.status}
     if outcome.status == "ok":
-        # Not canonical: a reader of the link wants the members in the program's order.
         told |= parts.data("value", outcome.value)
     if outcome.error is not None:
         told["error"] = {"type": outcome.error.type, "message": outcome.error.message}

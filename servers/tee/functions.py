@@ -2,10 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
@@ -25,8 +25,16 @@ Json = dict[str, Any]
 MODULE = "sha256:"
 
 
-Fetch = Callable[[Policy, Json], Awaitable[Any]]
-"""Makes one HTTP request within a policy. Raises `HostCallError` for the program to see."""
+class Fetch(Protocol):
+    """Makes the HTTP requests that programs ask for."""
+
+    def refusal(self, policy: Policy) -> str | None:
+        """Why this policy lets a program make no request at all, in one line; None if it may make some."""
+        ...
+
+    async def __call__(self, policy: Policy, request: Json) -> Any:
+        """Make one, if the policy grants it. Raises `HostCallError` for the program to see."""
+        ...
 
 
 class Unknown(Exception):
@@ -73,9 +81,11 @@ class Functions:
         if program.arguments is not None:
             passed = arguments.get(program.arguments, {})
         code, component = self._program(entry, arguments)
-        files = {name: entry.files[name] for name in program.data}
-        files |= {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
+        files = {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
         files |= _decoded(program.binary_files, _member(arguments, program.binary_files))
+        if program.names is not None:
+            passed = {**passed, program.names: sorted(files)}
+        files |= {name: entry.files[name] for name in program.data}
         inputs: Json = {
             "code": sha256_hex(code.encode() if component is None else component),
             "arguments": passed,
@@ -101,12 +111,10 @@ class Functions:
         """What the program may ask for. Raises `Refusal` where it would have to ask for what is not granted."""
         calls: dict[str, HostCall] = {}
         for name in entry.function.program.host_calls:
-            if name not in policy.host_calls or not policy.network.rules:
-                raise Refusal(
-                    f"the policy grants it no {name}; add {name!r} to `hostCalls` and what it may reach to `network.rules`"
-                )
             if self._fetch is None:
-                raise Refusal("this server was started without a way to fetch anything")
+                raise Refusal("this server makes no requests")
+            if (refusal := self._fetch.refusal(policy)) is not None:
+                raise Refusal(refusal)
             calls[name] = partial(self._fetch, policy)
         return calls
 

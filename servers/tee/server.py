@@ -84,7 +84,8 @@ class TeeServer(Server[Any]):
             if library.problems != said:
                 said = library.problems
                 for problem in said:
-                    self._say(f"{NAME}: library: {problem.name}: {problem.detail}")
+                    if problem.unsound:
+                        self._say(f"{NAME}: library: {problem.name}: not offered: {problem.detail}")
             await anyio.sleep(POLL_S)
             if await anyio.to_thread.run_sync(library.refresh):
                 await self._announce()
@@ -141,11 +142,10 @@ def build(
     version: str,
     clock: Callable[[], int],
     say: Callable[[str], None],
-    fetch: Fetch | None = None,
+    fetch: Fetch,
     require_sealed: bool,
 ) -> TeeServer:
-    """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people; without `fetch` no
-    function reaches anything."""
+    """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people."""
     server = TeeServer(Functions(engine, library, clock, fetch), say, version=version)
     told = {"name": NAME, "version": version}
     policy_digest = engine.policy.digest()

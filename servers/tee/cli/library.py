@@ -2,15 +2,14 @@
 
 import argparse
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from servers.tee.cli.context import Commands, Context, UserError
+from servers.tee.cli.context import Commands, Context, UserError, say
 from servers.tee.library import FunctionError
 from servers.tee.library.catalogue import Catalogue
 from servers.tee.library.folder import Entry, load
-from servers.tee.library.library import SHIPPED, Library
+from servers.tee.library.library import SHIPPED, Library, missing_packages
 from servers.tee.library.openapi import functions
 
 TIERS = ("wasm", "process")
@@ -53,7 +52,13 @@ def _add(options: argparse.Namespace) -> int:
         raise UserError("library add: name folders, or a document with --openapi, one of the two")
     if options.server and not options.openapi:
         raise UserError("library add: --server goes with --openapi")
-    entries = functions(options.openapi, options.server) if options.openapi else [load(each) for each in options.what]
+    skipped: list[str] = []
+    if options.openapi:
+        entries, skipped = functions(options.openapi, options.server)
+    else:
+        entries = [load(each) for each in options.what]
+    for line in skipped:
+        say(f"etmcp-tee: {line}")
     shipped = {path.name for path in SHIPPED.iterdir()}
     for entry in entries:  # all of them, before the first is added
         if entry.function.name in shipped:
@@ -62,7 +67,7 @@ def _add(options: argparse.Namespace) -> int:
     for entry in entries:
         added = catalogue.add(entry)
         print(f"{entry.function.name} {added.version} {added.digest}")
-        if missing := _missing(entry):
+        if missing := missing_packages(entry):
             print(f"{entry.function.name}: not offered until {' and '.join(missing)} is installed")
     return 0
 
@@ -118,13 +123,3 @@ def _remove(options: argparse.Namespace) -> int:
         removed = Catalogue(options.library).remove(name)
         print(f"{name} {removed.version} removed")
     return 0
-
-
-def _missing(entry: Entry) -> list[str]:
-    missing: list[str] = []
-    for package in entry.function.program.packages:
-        try:
-            version(package)
-        except PackageNotFoundError:
-            missing.append(package)
-    return missing

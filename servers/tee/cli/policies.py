@@ -16,7 +16,7 @@ def declare_policy(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--policy-key",
-        type=_key,
+        type=public_key,
         action="append",
         default=[],
         metavar="HEX",
@@ -38,7 +38,8 @@ def chosen_policy(options: argparse.Namespace) -> Policy:
         raise UserError(f"{file}: {e}; see `etmcp-tee policy check {file}`") from e
 
 
-def _key(text: str) -> bytes:
+def public_key(text: str) -> bytes:
+    """A type for arguments: a raw Ed25519 public key in hex."""
     try:
         key = bytes.fromhex(text)
     except ValueError:

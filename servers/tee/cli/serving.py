@@ -12,6 +12,7 @@ from servers.pin import pin
 from servers.tee.cli.context import Context, own_cache, read_key, say
 from servers.tee.cli.policies import chosen_policy, declare_policy
 from servers.tee.engine import Engine, Prepared
+from servers.tee.fetching import PolicyFetch
 from servers.tee.library.function import Tier
 from servers.tee.library.library import Library
 from servers.tee.sandbox.wasm import WasmSandbox
@@ -47,6 +48,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
             version=context.version,
             clock=context.clock,
             say=say,
+            fetch=PolicyFetch(),
             require_sealed=options.require_sealed,
         )
         watching = asyncio.create_task(server.watch())  # no task group: what the caller raises must come out as it is

@@ -40,6 +40,11 @@ def load(folder: Path) -> Entry:
     files = _files(folder)
     if FILE not in files:
         raise FunctionError(f"{folder}: it has no {FILE}; a function is a folder with one")
+    return entry(files)
+
+
+def entry(files: Mapping[str, bytes]) -> Entry:
+    """The function that these files are. Raises `FunctionError`."""
     function = read(files[FILE])
     rest = {name: data for name, data in files.items() if name != FILE}
     if function.digest is not None and function.digest != digest(rest):

@@ -53,6 +53,8 @@ class Program(_Model):
     """The argument with text files by name."""
     binary_files: Argument | None = None
     """The argument with files in base64 by name."""
+    names: Argument | None = None
+    """The program's argument that gets the names of all files that came with the call, sorted."""
     data: list[File] = []
     """Files of this folder that the program can read."""
     host_calls: list[Literal["fetch"]] = []

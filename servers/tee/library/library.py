@@ -19,6 +19,8 @@ class Problem:
 
     name: str
     detail: str
+    unsound: bool = True
+    """Something is wrong with it; else this machine only lacks what it needs."""
 
 
 class Library:
@@ -48,10 +50,13 @@ class Library:
         for name, read in self._all(problems):
             try:
                 entry = read()
-                self._usable(entry)
-                entries[name] = entry
             except FunctionError as e:
                 problems.append(Problem(name, str(e)))
+                continue
+            if (lacking := self._lacking(entry)) is None:
+                entries[name] = entry
+            else:
+                problems.append(Problem(name, lacking, unsound=False))
         self.entries, self.problems, self._seen = entries, tuple(problems), seen
         return before != {name: entry.digest for name, entry in entries.items()}
 
@@ -103,13 +108,22 @@ class Library:
             )
         return entry
 
-    def _usable(self, entry: Entry) -> None:
-        """Raise `FunctionError` if this machine cannot run it."""
+    def _lacking(self, entry: Entry) -> str | None:
+        """What this machine has not that it needs, and what to do; None if it has all."""
         function = entry.function
-        for package in function.program.packages:
-            try:
-                version(package)
-            except PackageNotFoundError as e:
-                raise FunctionError(f"it needs {package}; pip install 'etmcp[functions]', or {package} alone") from e
+        if missing := missing_packages(entry):
+            return f"it needs {' and '.join(missing)}; pip install 'etmcp[functions]', or these alone"
         if function.tier not in self._tiers:
-            raise FunctionError(f"it needs the {function.tier} tier, which this machine has not; see `etmcp doctor`")
+            return f"it needs the {function.tier} tier, which this machine has not; see `etmcp doctor`"
+        return None
+
+
+def missing_packages(entry: Entry) -> list[str]:
+    """The distributions that a function needs and that are not installed."""
+    missing: list[str] = []
+    for package in entry.function.program.packages:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            missing.append(package)
+    return missing

@@ -49,6 +49,13 @@ def each_once(values: tuple[T, ...]) -> tuple[T, ...]:
     return tuple(sorted(values, key=_order))
 
 
+def some_once(values: tuple[T, ...]) -> tuple[T, ...]:
+    """As `each_once`. Raises `ValueError` also where there are none, as that would undo the rule around it."""
+    if not values:
+        raise ValueError("is empty and would grant nothing; leave it out")
+    return each_once(values)
+
+
 def _order(value: object) -> tuple[int, str]:
     return (value, "") if isinstance(value, int) else (0, str(value))
 

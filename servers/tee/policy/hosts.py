@@ -130,7 +130,7 @@ def _six(text: str) -> Host:
     try:
         address = IPv6Address(text)
     except ValueError:
-        raise ValueError(f"{_shown(text)} is not an IPv6 address") from None
+        raise ValueError(f"{_shown(text)} is neither a host name nor an IPv6 address without brackets") from None
     if address.scope_id is not None:
         raise ValueError(f"{_shown(text)} names a network interface")
     plain = address.ipv4_mapped or address

@@ -1,6 +1,6 @@
 """The policy itself: one frozen value, its decisions, its digest, and what two of them grant together."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,6 +13,7 @@ from servers.tee.policy.network import Network
 from servers.tee.policy.secrets import Header, Secret, check_places
 from servers.tee.sandbox import Limits
 
+T = TypeVar("T")
 Tier = Literal["service", "process", "wasm"]
 TIERS: tuple[Tier, ...] = ("service", "process", "wasm")
 """From the weakest: a service keeps its state from call to call, a process is made for one call and talks to the
@@ -93,17 +94,30 @@ class Policy(Part):
     def meet(self, other: "Policy") -> "Policy":
         """What both grant: what it allows is exactly what each of them allows."""
         return Policy(
-            tier=max(self.tier, other.tier, key=TIERS.index),
-            namespaces=max(self.namespaces, other.namespaces, key=NAMESPACES.index),
-            determinism=max(self.determinism, other.determinism, key=DETERMINISM.index),
+            tier=_stricter(TIERS, self.tier, other.tier),
+            namespaces=_stricter(NAMESPACES, self.namespaces, other.namespaces),
+            determinism=_stricter(DETERMINISM, self.determinism, other.determinism),
             files=self.files.meet(other.files),
             network=self.network.meet(other.network),
             secrets=tuple(secret for secret in self.secrets if secret in other.secrets),
             executables=tuple(set(self.executables) & set(other.executables)),
             host_calls=tuple(set(self.host_calls) & set(other.host_calls)),
             limits=self.bounds.meet(other.bounds),
-            egress_record=max(self.egress_record, other.egress_record, key=RECORDS.index),
+            egress_record=_stricter(RECORDS, self.egress_record, other.egress_record),
         )
+
+    def for_tool(self, tool: "Policy") -> "Policy":
+        """What a tool gets under this policy of the operator's: what both grant.
+
+        A limit that the tool's document does not name is the operator's, since a tool need not know how much there is.
+        """
+        silent = set(Bounds.model_fields) - tool.bounds.model_fields_set
+        wanted = tool.bounds.model_copy(update={name: getattr(self.bounds, name) for name in silent})
+        return self.meet(tool.model_copy(update={"bounds": wanted}))
+
+
+def _stricter(order: tuple[T, ...], one: T, other: T) -> T:
+    return order[max(order.index(one), order.index(other))]
 
 
 BUILT_IN = Policy(tier="process")

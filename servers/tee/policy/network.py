@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from servers.tee.policy.base import Denied, Part, each_once, spelled, unlike
+from servers.tee.policy.base import Denied, Part, each_once, some_once, spelled, unlike
 from servers.tee.policy.hosts import (
     Address,
     Host,
@@ -43,8 +43,8 @@ class Rule(Part):
     scheme: Scheme
     host: Annotated[str, AfterValidator(check_grant)]
     """See `servers.tee.policy.hosts.check_pattern`."""
-    ports: Annotated[tuple[Port, ...], Field(min_length=1, max_length=64), AfterValidator(each_once)]
-    methods: Annotated[tuple[Method, ...], Field(min_length=1, max_length=20), AfterValidator(each_once)] | None = None
+    ports: Annotated[tuple[Port, ...], Field(max_length=64), AfterValidator(some_once)]
+    methods: Annotated[tuple[Method, ...], Field(max_length=20), AfterValidator(some_once)] | None = None
     """None: any, seen or not. Named methods grant only requests that the proxy reads, and so no tunnel."""
     max_bytes: Bytes = 16 << 20
     """Both ways together, to one host and port."""

@@ -13,6 +13,8 @@ from servers.tee.policy.model import Policy
 
 MAX_RULES = 64
 """Rules of the network, and grants of files, in one document: what two have in common can be the square of it."""
+MAX_PROBLEMS = 100
+"""Told of one document."""
 
 _WORDS = {
     "missing": "is missing",
@@ -28,7 +30,6 @@ _WORDS = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",
-    "too_short": "is empty and would grant nothing; leave it out",
     "too_long": "has more than {max_length} entries",
 }
 
@@ -65,7 +66,8 @@ def _policy(file: PolicyFile) -> Policy:
     except AttestError as e:
         raise BadPolicy(("document", e.detail)) from e
     except ValidationError as e:
-        raise BadPolicy(*((_where(error["loc"]), _what(error)) for error in e.errors(include_url=False))) from e
+        problems = e.errors(include_url=False)[:MAX_PROBLEMS]
+        raise BadPolicy(*((_where(problem["loc"]), _what(problem)) for problem in problems)) from e
     for where, entries in (("network.rules", policy.network.rules), ("files.grants", policy.files.grants)):
         if len(entries) > MAX_RULES:
             raise BadPolicy((where, f"has more than {MAX_RULES} entries"))
@@ -82,7 +84,7 @@ def _plain(step: str) -> str:
 
 
 def _what(error: Any) -> str:
-    context = error.get("ctx", {})
+    context = {name: f"{v:.15g}" if isinstance(v, float) else v for name, v in error.get("ctx", {}).items()}
     if error["type"] == "value_error":
         return str(context["error"])
     words = _WORDS.get(error["type"])

@@ -15,6 +15,12 @@ DUMPABLE = 4
 DEATH_SIGNAL = 1
 CAPBSET_DROP = 24
 CAP_AMBIENT = 47
+_GET_TID_ADDRESS = 40
+
+READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+NEW_MOUNTS, NEW_CGROUP, NEW_UTS, NEW_IPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
+NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
+_CHILD_SETTID, _CHILD_CLEARTID, _SIGCHLD = 0x01000000, 0x00200000, 17
 
 
 def syscall(name: str, *args: int | bytes | ctypes.Array[Any] | None) -> int:
@@ -44,6 +50,32 @@ def detach(target: str) -> None:
 def unshare(flags: int) -> None:
     """`unshare(2)`. Raises `OSError`."""
     _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def clone(flags: int) -> int:
+    """Fork into new namespaces: 0 in the child, the child's process id in the parent. Raises `OSError`.
+
+    The caller must have one thread only. The C library's idea of its thread id is renewed where the kernel tells its
+    place, as a number from outside could equal that of a thread started inside.
+    """
+    place = ctypes.c_ulong(0)
+    zero = ctypes.c_ulong(0)
+    if _libc.prctl(_GET_TID_ADDRESS, ctypes.byref(place), zero, zero, zero) == 0:
+        flags |= _CHILD_SETTID | _CHILD_CLEARTID
+    # The last two words, the child's thread id and thread storage, are in the other order on the other machine.
+    rest = (place.value, 0) if platform.machine() == "x86_64" else (0, place.value)
+    interpreter = ctypes.pythonapi
+    interpreter.PyOS_BeforeFork()
+    try:
+        child = syscall("clone", flags | _SIGCHLD, 0, 0, *rest)
+    except OSError:
+        interpreter.PyOS_AfterFork_Parent()
+        raise
+    if child:
+        interpreter.PyOS_AfterFork_Parent()
+    else:
+        interpreter.PyOS_AfterFork_Child()
+    return child
 
 
 def _checked(result: int, what: str) -> int:

@@ -37,7 +37,8 @@ def restrict(
     """From now on only these paths and what is below them: `write` may be read, `execute` may be read.
 
     Without `tcp` no TCP connection or listening port. Nothing outside this process and those it starts is signalled or
-    reached over an abstract Unix socket. A path that is not there is passed over. Returns which of `files`, `tcp` and
+    reached over an abstract Unix socket. A path that is not there, or beyond this user's reach, is passed over.
+    Returns which of `files`, `tcp` and
     `scopes` this kernel enforces. Binds the calling thread and those it starts later. Raises `OSError` where there is
     no Landlock.
     """
@@ -64,7 +65,7 @@ def restrict(
 
 
 def _allow(rules: int, path: Path, rights: int) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, PermissionError):
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             if not stat.S_ISDIR(os.fstat(place).st_mode):

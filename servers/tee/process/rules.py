@@ -54,8 +54,8 @@ def allowed(profile: str) -> Sequence[str]:
     match profile:
         case "wasm_worker":
             return _COMMON.split()
-        case "python":  # anonymous files in an exec profile could be run, past the list of executables
-            return [*_COMMON.split(), *_PYTHON.split(), "memfd_create"]
+        case "python":
+            return [*_COMMON.split(), *_PYTHON.split()]
         case "exec":
             return [*_COMMON.split(), *_PYTHON.split(), *_EXEC.split()]
         case "exec_net":

@@ -90,7 +90,7 @@ class _Page(HTMLParser):
         self._silent = 0
         self._titled = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - HTMLParser's own
         """Skip what is not shown, and start a line where a block starts."""
         self._silent += tag in _SILENT
         self._titled = tag == "title" or (self._titled and tag != "body")

@@ -1,10 +1,12 @@
 """One HTTP request, made by the engine as the policy allows: `main(url, ...)`. Runs in the sandbox."""
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import host  # pyright: ignore[reportMissingImports] - the sandbox brings it
+
+fetch = cast(Callable[[str, Any], Any], host.call)  # pyright: ignore[reportUnknownMemberType]
 
 NONE: Mapping[str, str] = {}
 
@@ -24,7 +26,7 @@ def main(
     request: dict[str, Any] = {"method": method, "url": url, "headers": dict(headers)}
     if body_base64 is not None:
         request["body"] = body_base64
-    response: dict[str, Any] = host.call("fetch", request)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    response: dict[str, Any] = fetch("fetch", request)
     told = {"status": response["status"], "headers": response["headers"]}
     try:
         return told | {"body": base64.b64decode(response["body"]).decode()}

@@ -2,18 +2,21 @@
 
 import base64
 import datetime
-import decimal
-import json
 import math
 import re
-import uuid
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 
-READERS = {".csv": "read_csv_auto", ".tsv": "read_csv_auto", ".json": "read_json_auto", ".jsonl": "read_json_auto"}
-READERS |= {".ndjson": "read_json_auto", ".parquet": "read_parquet"}
+READERS = {
+    ".csv": "read_csv_auto",
+    ".tsv": "read_csv_auto",
+    ".json": "read_json_auto",
+    ".jsonl": "read_json_auto",
+    ".ndjson": "read_json_auto",
+    ".parquet": "read_parquet",
+}
 _NAME = re.compile(r"[^a-z0-9_]+")
 MAX_ROWS = 10_000
 
@@ -58,20 +61,14 @@ def main(sql: str, tables: list[str], max_rows: int = 1000) -> dict[str, Any]:
 
 
 def _json(cell: Any) -> Any:
-    match cell:
-        case None | bool() | int() | str():
-            return cell
-        case float():
-            return cell if math.isfinite(cell) else str(cell)
-        case decimal.Decimal() | uuid.UUID() | datetime.timedelta():
-            return str(cell)
-        case datetime.date() | datetime.time():
-            return cell.isoformat()
-        case bytes():
-            return base64.b64encode(cell).decode()
-        case list() | tuple():
-            return [_json(each) for each in cell]  # pyright: ignore[reportUnknownVariableType]
-        case dict():
-            return {str(name): _json(each) for name, each in cell.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        case _:
-            return json.dumps(cell, default=str)
+    if isinstance(cell, list | tuple):
+        return [_json(each) for each in cast(list[Any], cell)]
+    if isinstance(cell, dict):
+        return {str(name): _json(each) for name, each in cast(dict[Any, Any], cell).items()}
+    if isinstance(cell, bytes):
+        return base64.b64encode(cell).decode()
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    if cell is None or isinstance(cell, bool | int | str) or (isinstance(cell, float) and math.isfinite(cell)):
+        return cell
+    return str(cell)  # decimals, which JSON's numbers are not, intervals, UUIDs, infinity
