@@ -4,7 +4,8 @@ import base64
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,17 +33,23 @@ from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.server import TeeServer
 
 Json = dict[str, Any]
-NOW = 1_800_000_000_123
+NOW = 1_790_000_000_123
 GRANTED = Rule(scheme="https", host="example.org", ports=(443,))
 POLICY = Policy(tier="wasm", host_calls=("fetch",), network=Network(rules=(GRANTED,)), limits=Bounds(fuel=60_000_000))
 
 
-async def fetch(policy: Policy, request: Json) -> Json:
-    """What the world answers, once: it knows one page."""
-    if request["url"] != "https://example.org/page":
-        raise HostCallError("there is no such page")
-    body = base64.b64encode(secrets.token_hex(8).encode()).decode()
-    return {"status": 200, "headers": {"x-number": secrets.token_hex(4)}, "body": body}
+class World:
+    """What is outside, as the engine asks it: one page, which is another each time."""
+
+    def refusal(self, policy: Policy) -> str | None:
+        """Every policy here grants it."""
+
+    async def __call__(self, policy: Policy, request: Json) -> Json:  # noqa: ARG002
+        """The page, or that there is none."""
+        if request["url"] != "https://example.org/page":
+            raise HostCallError("there is no such page")
+        body = base64.b64encode(secrets.token_hex(8).encode()).decode()
+        return {"status": 200, "headers": {"x-number": secrets.token_hex(4)}, "body": body}
 
 
 @dataclass(frozen=True)
@@ -64,39 +71,57 @@ class Maker:
         spoken = self.identity.evidence(bytes(32))
         return Bundle(receipt, salt, wire.covered_params(params), wire.covered_result(result), spoken)
 
-    def forged(
-        self,
-        bundle: Bundle,
-        *,
-        params: Callable[[Json], object] = lambda _: None,
-        result: Callable[[Json], object] = lambda _: None,
-        environment: Mapping[str, Any] | None = None,
-        usage: Mapping[str, Any] | None = None,
-        **members: Any,
-    ) -> bytes:
-        """The bundle of a signer who lies: changed, and signed again with every digest right."""
+    def forged(self, bundle: Bundle, lie: "Lie") -> bytes:
+        """The bundle changed, and signed again with every digest right."""
         asked, told = parse(bundle.params), parse(bundle.result)
-        params(asked)
-        result(told)
+        lie.params(asked)
+        lie.result(told)
         said, salt = Statement.decode(bundle.receipt.envelope.payload), bundle.receipt.result_salt
+        limits = {"limits": said.environment["limits"] | lie.limits}
         changed = replace(
             said,
             params_digest=salted(bundle.params_salt, canonical(asked)),
             result_digest=salted(salt, canonical(told)),
-            environment={**said.environment, **(environment or {})},
-            usage={**said.usage, **(usage or {})},
-            **members,
+            environment={**said.environment, **limits, **lie.environment},
+            usage={**said.usage, **lie.usage},
+            **lie.members,
         )
         key = self.identity
         envelope = Envelope.sign(PAYLOAD_TYPE, changed.encode(), key.signing_key, key.key_id)
-        return replace(
-            bundle, receipt=Receipt(envelope, salt), params=canonical(asked), result=canonical(told)
-        ).encode()
+        receipt = Receipt(envelope, salt)
+        return replace(bundle, receipt=receipt, params=canonical(asked), result=canonical(told)).encode()
+
+
+Change = Callable[[Json], object]
+
+
+def put(*path: str | int, value: Any) -> Change:
+    """Change one place."""
+
+    def change(document: Json) -> None:
+        place: Any = document
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return change
+
+
+@dataclass(frozen=True)
+class Lie:
+    """What a signer says in place of what is true: changes of params and result, members of the rest."""
+
+    params: Change = lambda _: None
+    result: Change = lambda _: None
+    environment: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    usage: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    members: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @asynccontextmanager
-async def maker(sandbox: WasmSandbox, *, legacy: bool = False) -> AsyncGenerator[Maker]:
-    """The server over this sandbox, and a client of it in either era."""
+async def maker(cache: Path, *, legacy: bool = False) -> AsyncGenerator[Maker]:
+    """The server over a sandbox of its own, and a client of it in either era."""
     identity = Identity(SoftwareAttester(Ed25519PrivateKey.generate(), lambda: NOW), bytes(32), bytes(16))
     replies: list[Json] = []
 
@@ -106,8 +131,8 @@ async def maker(sandbox: WasmSandbox, *, legacy: bool = False) -> AsyncGenerator
             replies.append(cast(Json, answer))
         return answer
 
-    async with Engine({"wasm": Borrowed(sandbox)}, POLICY, lambda _: None) as engine:
-        functions = Functions(engine, Library(None, {"wasm"}), lambda: NOW, fetch)
+    async with Engine({"wasm": WasmSandbox(cache)}, POLICY, lambda _: None) as engine:
+        functions = Functions(engine, Library(None, {"wasm"}), lambda: NOW, World())
         server = TeeServer(functions, lambda _: None, version="7")
         told = {"name": "etmcp-tee", "version": "7"}
         server.middleware.insert(0, overhear)
