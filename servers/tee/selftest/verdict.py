@@ -47,13 +47,13 @@ def word(ran: Ran, limits: Limits) -> tuple[str, str]:
 def notes(ran: Ran, limits: Limits, secret: str) -> list[str]:
     """What speaks against the sandbox whatever the verdict is."""
     found = ["SECRET-IN-OUTPUT"] if secret in ran.stdout + ran.stderr else []
-    if int(ran.usage.get("peak_memory_bytes", 0)) > limits.memory_bytes * _MEMORY_SLACK:
+    if int(ran.usage.get("memory_bytes", 0)) > limits.memory_bytes * _MEMORY_SLACK:
         found.append("MEM-OVER")
-    if int(ran.usage.get("wall_us", 0)) > (limits.wall_seconds + _WALL_SLACK_SECONDS) * 1e6:
+    if int(ran.usage.get("wall_ms", 0)) > (limits.wall_seconds + _WALL_SLACK_SECONDS) * 1000:
         found.append("OVERRAN")
     return found
 
 
 def _out_of_time(code: int, usage: Mapping[str, Any], limits: Limits) -> bool:
-    spent = int(usage.get("cpu_us", 0)) >= limits.cpu_seconds * 0.9e6
+    spent = int(usage.get("cpu_ms", 0)) >= limits.cpu_seconds * 900
     return code == -signal.SIGXCPU or (code == -signal.SIGKILL and spent)
