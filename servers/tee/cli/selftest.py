@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.arguments import positive
 from servers.tee.cli.context import Commands, Context, UserError
+from servers.tee.library.catalogue import Catalogue
+from servers.tee.library.folder import load
 from servers.tee.selftest import case
 from servers.tee.selftest.canaries import Canaries, canaries
 from servers.tee.selftest.client import ServerLost, connected
@@ -25,6 +27,8 @@ _BOUNDS = {
     "fileBytes": "file_bytes",
     "scratchBytes": "scratch_bytes",
     "scratchInodes": "scratch_inodes",
+    "stdoutBytes": "stdout_bytes",
+    "stderrBytes": "stderr_bytes",
 }
 OWN = Path(__file__).parents[1] / "selftest" / "cases"
 
@@ -64,10 +68,14 @@ async def _tier(tier: str, cases: list[case.Case], options: argparse.Namespace, 
         key = Ed25519PrivateKey.generate()
         (work / "key").write_text(key.private_bytes_raw().hex())
         (work / "key").chmod(0o600)
-        _function(work / "library" / TOOL, tier)
+        limits = {name: getattr(LIMITS, field) for name, field in _BOUNDS.items()}
+        policy = {"kind": "execution", "version": 1, "tier": tier, "namespaces": "optional", "limits": limits}
+        (work / "policy.json").write_text(json.dumps(policy))
+        _function(work / TOOL, tier, limits)
+        Catalogue(work / "library").add(load(work / TOOL))
         command = [sys.executable, "-m", "servers.tee", "--cache", str(options.cache), "stdio"]
         command += ["--key-file", str(work / "key"), "--library", str(work / "library")]
-        command += ["--workers", str(max(2, options.jobs))]
+        command += ["--workers", str(max(2, options.jobs)), "--unsigned-policy", str(work / "policy.json")]
         environment = _environment(around, context)
         anchor = key.public_key().public_bytes_raw().hex()
         passed: list[bool] = []
@@ -87,10 +95,10 @@ def _environment(around: Canaries, context: Context) -> dict[str, str]:
     return {**context.environ, "ETMCP_CANARY_SECRET": around.secret}
 
 
-def _function(folder: Path, tier: str) -> None:
+def _function(folder: Path, tier: str, limits: dict[str, float]) -> None:
     """A function that runs whatever it is given, in this tier."""
     folder.mkdir(parents=True)
-    limits = "\n".join(f"{name} = {getattr(LIMITS, field)}" for name, field in _BOUNDS.items())
+    asked = "\n".join(f"{name} = {value}" for name, value in limits.items())
     (folder / "function.toml").write_text(f"""name = "{TOOL}"
 version = "1.0.0"
 title = "Run a case"
@@ -110,7 +118,7 @@ required = ["code"]
 [input.properties]
 code = {{ type = "string", description = "Python source" }}
 [policy.limits]
-{limits}
+{asked}
 """)
 
 

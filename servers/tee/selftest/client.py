@@ -93,6 +93,13 @@ class Client:
         )
         return result, verify_exchange(receipt, exchange, appraisal, self._ledger, self._clock())
 
+    async def read(self, uri: str, sha256: str) -> str:
+        """A text that was too large to be in its result. Raises `ServerLost` where it is not what was promised."""
+        text = (await self._result("resources/read", {"uri": uri}))["contents"][0].get("text", "")
+        if sha256_hex(text.encode()) != sha256:
+            raise ServerLost(f"{uri} is not what the result promised")
+        return text
+
     async def listen(self) -> None:
         """Read answers until the server ends; then fail what waits."""
         assert self.process.stdout is not None  # noqa: S101  asked for in `connected`

@@ -23,8 +23,21 @@ LIMITS = Limits(
     file_bytes=32 << 20,
     scratch_bytes=32 << 20,
     scratch_inodes=2048,
+    stdout_bytes=1 << 20,
+    stderr_bytes=1 << 20,
 )
 """Under which cases run: a bomb must meet a bound within seconds."""
+_NO_NATIVE_CODE = """
+import sys, types
+def _none(*_, **__): raise OSError(38, 'there is no native code here')
+class _Library:
+    def __getattr__(self, name): return _none
+sys.modules['ctypes'] = types.ModuleType('ctypes')
+vars(sys.modules['ctypes']).update(
+    CDLL=lambda *_, **__: _Library(), set_errno=lambda _: 0, get_errno=lambda: 38, c_long=int, c_void_p=int
+)
+"""
+"""Cases begin by loading the C library; where there is none they are to find that out, not to fail at once."""
 _SETTLE_SECONDS = 15.0
 _UNSEEN = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200B, 0x200D, 0xFEFF]))
 
@@ -87,7 +100,8 @@ class Corpus:
             await asyncio.gather(watching, *tasks, return_exceptions=True)
 
     async def _judge(self, case: Case, known: dict[str, Any]) -> Verdict:
-        code = f"import os\nos.environ['ABUSE_CANARY'] = {json.dumps(known)!r}\n{case.code}"
+        before = _NO_NATIVE_CODE if self._tier == "wasm" else ""
+        code = f"import os\nos.environ['ABUSE_CANARY'] = {json.dumps(known)!r}\n{before}{case.code}"
         try:
             match case.pair:
                 case "concurrent":
@@ -113,11 +127,13 @@ class Corpus:
         told: dict[str, Any] = result.get("structuredContent") or {}
         if not told:
             raise ServerLost(f"{TOOL}: {str(result.get('content'))[:300]}")
+        said = {"stdout": "", "stderr": "", **told}
+        for linked in told.get("resources", []):
+            said[linked["name"]] = await self._client.read(linked["uri"], linked["sha256"])
         failure = told.get("error", {})
-        stderr = told.get("stderr", "") + "".join(str(failure.get(part, "")) for part in ("type", "message"))
+        stderr = said["stderr"] + "".join(str(failure.get(part, "")) for part in ("type", "message"))
         usage = dict(receipt.statement.usage)
-        flooded = bool(told.get("truncated")) or usage.get("killed") == "output"
-        return Ran(str(told.get("status")), str(told.get("stdout", "")), stderr, usage, flooded)
+        return Ran(str(told.get("status")), said["stdout"], stderr, usage, bool(told.get("truncated")))
 
     async def _left_behind(self, before: int) -> int:
         """Processes that stay; what is being taken down gets the time for it."""

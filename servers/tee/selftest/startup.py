@@ -32,8 +32,7 @@ async def prove(sandbox: Sandbox, tier: str) -> Mapping[str, Any]:
 
 def _ran(outcome: Outcome) -> Ran:
     failure = f"{outcome.error.type}: {outcome.error.message}" if outcome.error else ""
-    flooded = outcome.truncated or outcome.usage.get("killed") == "output"
-    return Ran(outcome.status, outcome.stdout, outcome.stderr + failure, outcome.usage, flooded)
+    return Ran(outcome.status, outcome.stdout, outcome.stderr + failure, outcome.usage, outcome.truncated)
 
 
 def _digest(cases: list[case.Case]) -> str:

@@ -22,8 +22,8 @@ class Ran:
     stdout: str
     stderr: str
     usage: Mapping[str, Any]
-    flooded: bool = False
-    """It wrote more than it may, and was stopped or cut for it."""
+    cut: bool = False
+    """It printed more than it may."""
 
 
 def word(ran: Ran, limits: Limits) -> tuple[str, str]:
@@ -32,13 +32,13 @@ def word(ran: Ran, limits: Limits) -> tuple[str, str]:
     said, detail = printed[-1] if printed else ("NOVERDICT", f"{ran.status}: {ran.stderr[-200:]}")
     if any(first == "ESCAPED" for first, _ in printed):
         return "ESCAPED", detail.strip()
-    if ran.flooded:
+    code = ran.usage.get("exit")
+    if ran.status == "output" and ran.cut:
         return "KILLED_OUTPUT", detail.strip()
-    if ran.status in _KILLED:
+    if ran.status in _KILLED and not (ran.status == "trap" and code is not None and int(code) >= 0 and printed):
         return _KILLED[ran.status], detail.strip()
-    code = int(ran.usage.get("exit", 0))
-    if code < 0:
-        return ("KILLED_CPU" if _out_of_time(code, ran.usage, limits) else "DIED"), detail.strip()
+    if code is not None and int(code) < 0:
+        return ("KILLED_CPU" if _out_of_time(int(code), ran.usage, limits) else "DIED"), detail.strip()
     if said == "NOVERDICT" and "MemoryError" in ran.stderr:
         return "KILLED_MEM", detail.strip()
     return said, detail.strip()

@@ -4,6 +4,7 @@
 # pair: -
 # must: No file of the host outside the policy can be read.
 import os
+import sys
 
 found = []
 for path in (
@@ -22,7 +23,8 @@ for path in (
         pass
 for path in ("/root", "/home", "/var/log"):
     try:
-        found += [f"{path}/{name}" for name in os.listdir(path)]
+        inside = [f"{path}/{name}" for name in os.listdir(path)]
+        found += [name for name in inside if not f"{sys.base_prefix}/".startswith(f"{name}/")]  # where Python itself is
     except OSError:
         pass
 print("VERDICT", "ESCAPED" if found else "BLOCKED", found[:5], flush=True)

@@ -6,11 +6,9 @@
 import os
 
 MARK = "etmcp-was-here"
-found = []
-for folder in (".", "/tmp", "/dev/shm", "/var/tmp", "/run"):
-    path = os.path.join(folder, MARK)
-    if os.path.exists(path):
-        found.append(path)
+PATHS = [os.path.join(folder, MARK) for folder in (".", "/tmp", "/dev/shm", "/var/tmp", "/run")]
+found = [path for path in PATHS if os.path.exists(path)]
+for path in PATHS:
     try:
         with open(path, "w") as file:
             file.write("x")
