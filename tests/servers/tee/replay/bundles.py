@@ -44,7 +44,7 @@ class World:
     def refusal(self, policy: Policy) -> str | None:
         """Every policy here grants it."""
 
-    def opened(self, policy: Policy) -> "Visit":
+    def opened(self, policy: Policy) -> "Visit":  # noqa: ARG002
         """For one call."""
         return Visit()
 
