@@ -40,8 +40,10 @@ class Fetch(Protocol):
 class Requests(Protocol):
     """A `HostCall` for one call."""
 
-    log: list[Json]
-    """What came of each request: what a receipt shows."""
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        """What came of each request: what a receipt shows."""
+        ...
 
     async def __call__(self, request: Json) -> Any:
         """Make one, if the policy grants it. Raises `HostCallError` for the program to see."""
@@ -164,8 +166,9 @@ class Functions:
             "policy": policy_digest,
         }
         usage: Json = dict(outcome.usage) | {"status": outcome.status}
-        if logs := [call.log for call in job.host_calls.values() if isinstance(call, Requests)]:
-            usage["egress"] = [each for log in logs for each in log]
+        for call in job.host_calls.values():
+            if isinstance(call, Requests):
+                usage["egress"] = dict(call.usage)
         if function.tier == "wasm":
             # How far it came by its deadline is chance, and no figure to compare with.
             usage["fuel"] = outcome.fuel_used if outcome.status != "deadline" else None

@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
-from servers.tee.cli.context import UserError
+from attest.document import MAX_BYTES
+from servers.tee.cli.context import Context, UserError
 from servers.tee.policy import BUILT_IN, BadPolicy, Policy, read_policy, read_unsigned
+from servers.tee.policy.secrets import resolve
 
 
 def declare_policy(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +33,17 @@ def chosen_policy(options: argparse.Namespace) -> Policy:
     file: Path | None = options.policy or options.unsigned_policy
     if file is None:
         return BUILT_IN
-    data = file.read_bytes()
+    data = read_file(file)
     try:
         return read_policy(data, options.policy_key) if options.policy else read_unsigned(data)
     except BadPolicy as e:
         raise UserError(f"{file}: {e}; see `etmcp-tee policy check {file}`") from e
+
+
+def read_file(file: Path) -> bytes:
+    """The file, or enough of it to be refused as too long. Raises `OSError`."""
+    with file.open("rb") as readable:
+        return readable.read(MAX_BYTES + 1)
 
 
 def public_key(text: str) -> bytes:
@@ -47,3 +55,11 @@ def public_key(text: str) -> bytes:
     if len(key) != 32:
         raise argparse.ArgumentTypeError("not a key: 64 hex digits")
     return key
+
+
+def known_secrets(policy: Policy, context: Context) -> dict[str, str]:
+    """The values of a policy's secrets, by name. Raises `UserError` where one is missing."""
+    try:
+        return resolve(policy.secrets, context.environ)
+    except BadPolicy as e:
+        raise UserError(str(e)) from e

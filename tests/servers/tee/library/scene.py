@@ -4,10 +4,10 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -28,11 +28,16 @@ async def tee(cache: Path, *options: str, era: str = "auto", **client: Any) -> A
         yield connected
 
 
+def told(result: CallToolResult) -> Json:
+    """All that a call returned, as JSON."""
+    assert result.structured_content is not None, result.content
+    return result.structured_content
+
+
 def value(result: CallToolResult) -> Any:
     """The value of a call that went well."""
     assert not result.is_error, result.content
-    assert result.structured_content is not None
-    return result.structured_content["value"]
+    return told(result)["value"]
 
 
 def words(result: CallToolResult) -> str:
@@ -43,7 +48,7 @@ def words(result: CallToolResult) -> str:
 
 def folder(place: Path, code: str = "def main():\n    return 1\n", *, toml: str = "", **members: Any) -> Path:
     """A function's folder; `members` replace or, as None, remove what its `function.toml` says."""
-    told: Json = {
+    says: Json = {
         "name": place.name,
         "version": "1.0.0",
         "title": "A test",
@@ -53,10 +58,10 @@ def folder(place: Path, code: str = "def main():\n    return 1\n", *, toml: str 
         "program": {"language": "python", "file": "main.py"},
         "input": {"type": "object", "properties": {}},
     }
-    told = {name: member for name, member in (told | members).items() if member is not None}
+    says = {name: member for name, member in (says | members).items() if member is not None}
     place.mkdir(parents=True)
     (place / "main.py").write_text(code)
-    (place / "function.toml").write_text("".join(f"{name} = {_toml(each)}\n" for name, each in told.items()) + toml)
+    (place / "function.toml").write_text("".join(f"{name} = {_toml(each)}\n" for name, each in says.items()) + toml)
     return place
 
 
@@ -75,17 +80,18 @@ def pdf(text: str) -> bytes:
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources 6 0 R >>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Font << /F1 5 0 R >> >>",
     ]
     out, places = bytearray(b"%PDF-1.4\n"), list[int]()
     for number, body in enumerate(objects, 1):
         places.append(len(out))
         out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     start = len(out)
-    out += b"xref\n0 6\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % place for place in places)
-    return bytes(out + b"trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % start)
+    out += b"xref\n0 7\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % place for place in places)
+    return bytes(out + b"trailer\n<< /Size 7 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % start)
 
 
 def docx(*paragraphs: str, head: str = "") -> bytes:
@@ -107,8 +113,8 @@ def policy(place: Path, **members: Any) -> Path:
 
 
 def _toml(each: Any) -> str:
-    if isinstance(each, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in each.items()) + "}"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(each, dict):
+        return "{" + ", ".join(f"{json.dumps(str(k))} = {_toml(v)}" for k, v in cast(Json, each).items()) + "}"
     if isinstance(each, list):
-        return "[" + ", ".join(_toml(item) for item in each) + "]"  # pyright: ignore[reportUnknownVariableType]
+        return "[" + ", ".join(map(_toml, cast(list[Any], each))) + "]"
     return json.dumps(each)

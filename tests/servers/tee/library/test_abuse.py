@@ -18,7 +18,7 @@ TIERS = {"wasm": None, "process": None}
 Abuse = Callable[[Path], Path]
 
 
-def with_file(name: str, make: Callable[[Path], None]) -> Abuse:
+def with_file(name: str, make: Callable[[Path], object]) -> Abuse:
     def build(place: Path) -> Path:
         make(folder(place) / name)
         return place
@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Abuse, str]] = {
     "a name with a line break": (with_file("a\nb", lambda at: at.touch()), "no name for a file"),
     "too large": (with_file("big", lambda at: os.truncate(_touched(at), MAX_BYTES + 1)), "more than 32 MiB"),
     "too many files": (
-        with_file("f", lambda at: [_touched(Path(f"{at}{n}")) for n in range(40)] and None),
+        with_file("f", lambda at: [_touched(Path(f"{at}{n}")) for n in range(40)]),
         "more than 32",
     ),
     "a digest that is not its files'": (with_(digest="0" * 64), "digest says 000000000000"),
@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Abuse, str]] = {
     "TOML that nests without end": (deep, "not TOML"),
     "TOML that is too long": (with_(title="x" * 300_000), "bytes"),
     "a number that is no number": (with_(input={"type": "object", "properties": {}, "x": 1e999}), "function.toml"),
-    "a program that is not text": (with_file("main.py", lambda at: at.write_bytes(b"\xff") and None), "UTF-8"),
+    "a program that is not text": (with_file("main.py", lambda at: at.write_bytes(b"\xff")), "UTF-8"),
     "a policy with an unknown member": (with_(policy={"root": True}), "policy: root"),
     "a policy for another kind": (with_(policy={"kind": "appraisal"}), "policy"),
     "a version in words": (with_(version="latest"), "version"),

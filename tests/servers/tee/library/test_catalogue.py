@@ -95,26 +95,28 @@ async def test_a_running_server_sees_what_is_added_and_removed(component_cache: 
         if isinstance(message, ToolListChangedNotification):
             changed.set()
 
-    async with tee(component_cache, "--library", str(lib), era=era, message_handler=heard) as client:
-        async with anyio.create_task_group() as tasks:
-            if era == "auto":
-                tasks.start_soon(_listen, client, changed)
-            assert "greet" not in await _names(client)
-            code = "def main(name):\n    return 'hello ' + name\n"
-            inputs = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-            output = {"type": "string", "maxLength": 12}
-            Catalogue(lib).add(load(folder(tmp_path / "greet", code, input=inputs, output=output)))
-            with anyio.fail_after(30):
-                await changed.wait()
-                assert "greet" in await _names(client)
-            assert value(await client.call_tool("greet", {"name": "you"})) == "hello you"
-            said = words(await client.call_tool("greet", {"name": "whoever you are"}))
-            assert "not what greet promises" in said
-            Catalogue(lib).remove("greet")
-            with anyio.fail_after(30):
-                while "greet" in await _names(client):  # noqa: ASYNC110 - the list itself is what is waited for
-                    await anyio.sleep(0.05)
-            tasks.cancel_scope.cancel()
+    async with (
+        tee(component_cache, "--library", str(lib), era=era, message_handler=heard) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        if era == "auto":
+            tasks.start_soon(_listen, client, changed)
+        assert "greet" not in await _names(client)
+        code = "def main(name):\n    return 'hello ' + name\n"
+        inputs = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+        output = {"type": "string", "maxLength": 12}
+        Catalogue(lib).add(load(folder(tmp_path / "greet", code, input=inputs, output=output)))
+        with anyio.fail_after(60):
+            await changed.wait()
+            assert "greet" in await _names(client)
+        assert value(await client.call_tool("greet", {"name": "you"})) == "hello you"
+        said = words(await client.call_tool("greet", {"name": "whoever you are"}))
+        assert "not what greet promises" in said
+        Catalogue(lib).remove("greet")
+        with anyio.fail_after(60):
+            while "greet" in await _names(client):  # noqa: ASYNC110 - the list itself is what is waited for
+                await anyio.sleep(0.05)
+        tasks.cancel_scope.cancel()
 
 
 async def _names(client: Client) -> set[str]:

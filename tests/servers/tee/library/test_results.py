@@ -14,7 +14,7 @@ from mcp.types import EmbeddedResource, ImageContent, ResourceLink, TextContent
 from servers.tee.answers import INLINE_BYTES, answer
 from servers.tee.results import Shelf
 from servers.tee.sandbox import Outcome
-from tests.servers.tee.library.scene import policy, tee, value
+from tests.servers.tee.library.scene import policy, tee, told, value
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 LONG = {"code": "def main():\n    while True:\n        pass\n"}
@@ -30,12 +30,12 @@ async def client(component_cache: Path, anyio_backend: str, request: pytest.Fixt
 @pytest.mark.anyio
 async def test_a_large_value_is_a_link_whose_digest_is_that_of_what_is_read(client: Client) -> None:
     result = await client.call_tool("run_python", {"code": "print('é' * 60_000)\n['x' * 1000] * 200"})
-    told = result.structured_content or {}
-    assert "value" not in told
-    assert len(json.dumps(told)) < 1000
+    says = told(result)
+    assert "value" not in says
+    assert len(json.dumps(says)) < 1000
     links = [block for block in result.content if isinstance(block, ResourceLink)]
-    assert [link.name for link in links] == [part["name"] for part in told["resources"]] == ["value", "stdout"]
-    for link, part in zip(links, told["resources"], strict=True):
+    assert [link.name for link in links] == [part["name"] for part in says["resources"]] == ["value", "stdout"]
+    for link, part in zip(links, says["resources"], strict=True):
         (contents,) = (await client.read_resource(link.uri)).contents
         data = getattr(contents, "text", "").encode()
         assert hashlib.sha256(data).hexdigest() == part["sha256"] == str(link.uri).rpartition("/")[2]
@@ -50,7 +50,7 @@ async def test_an_image_comes_back_as_an_image(client: Client) -> None:
     result = await client.call_tool("run_python", {"code": code})
     (image,) = [block for block in result.content if isinstance(block, ImageContent)]
     assert (image.mime_type, base64.b64decode(image.data)) == ("image/png", PNG)
-    files = {each["name"]: each for each in (result.structured_content or {})["files"]}
+    files = {each["name"]: each for each in told(result)["files"]}
     assert files["plot.png"] == {
         "name": "plot.png",
         "mediaType": "image/png",
@@ -72,7 +72,7 @@ async def test_what_is_not_kept_is_refused_in_words(client: Client) -> None:
 async def test_one_session_does_not_read_what_another_made(component_cache: Path) -> None:
     async with tee(component_cache) as one, tee(component_cache) as other:
         result = await one.call_tool("run_python", {"code": "'x' * 100_000"})
-        uri = (result.structured_content or {})["resources"][0]["uri"]
+        uri = told(result)["resources"][0]["uri"]
         assert (await one.read_resource(uri)).contents
         with pytest.raises(MCPError, match="not kept here"):
             await other.read_resource(uri)
@@ -95,12 +95,12 @@ async def test_long_work_reports_progress_and_is_stopped_with_its_caller(compone
     async with tee(component_cache, "--unsigned-policy", str(operator)) as client:
         heard = anyio.Event()
 
-        async def progress(gone: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-            if gone >= 1:
+        async def tick(progress: float, total: float | None, message: str | None) -> None:
+            if progress >= 1:
                 heard.set()
 
         async def call() -> None:
-            await client.call_tool("run_python", LONG, progress_callback=progress)
+            await client.call_tool("run_python", LONG, progress_callback=tick)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call)

@@ -5,7 +5,7 @@ import hashlib
 import tempfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pytest
@@ -13,7 +13,7 @@ from mcp import Client
 
 from servers.tee.library.folder import digest, load
 from servers.tee.library.library import SHIPPED
-from tests.servers.tee.library.scene import docx, pdf, tee, value, words
+from tests.servers.tee.library.scene import Json, docx, pdf, tee, told, value, words
 
 pytestmark = pytest.mark.anyio
 
@@ -37,14 +37,11 @@ def b64(data: bytes) -> str:
 def flat(schema: Any) -> bool:
     """Nothing in it that some client cannot show."""
     if isinstance(schema, list):
-        return all(map(flat, schema))  # pyright: ignore[reportUnknownArgumentType]
-    if not isinstance(schema, dict):
-        return True
-    return not {"$ref", "anyOf", "oneOf", "allOf", "$defs"} & set(schema) and all(  # pyright: ignore[reportUnknownArgumentType]
-        flat(each)
-        for name, each in schema.items()
-        if not (name == "type" and isinstance(each, list))  # pyright: ignore[reportUnknownVariableType]
-    )
+        return all(map(flat, cast(list[Any], schema)))
+    members = cast(Json, schema) if isinstance(schema, dict) else {}
+    if {"$ref", "anyOf", "oneOf", "allOf", "$defs"} & set(members) or isinstance(members.get("type"), list):
+        return False
+    return all(map(flat, members.values()))
 
 
 async def test_all_are_listed_with_titles_hints_and_flat_schemas(client: Client) -> None:
@@ -77,7 +74,7 @@ async def test_run_python(client: Client) -> None:
         {"code": code, "arguments": {"n": 2}, "files": {"in.txt": "ab"}, "binary_files": {"b": b64(b"\0")}},
     )
     assert value(result) == 2
-    assert (result.structured_content or {})["files"] == [{"name": "out.txt", "text": "abab"}]
+    assert told(result)["files"] == [{"name": "out.txt", "text": "abab"}]
 
 
 async def test_run_javascript(client: Client) -> None:
@@ -93,7 +90,7 @@ async def test_run_wasm_takes_a_module_and_refuses_what_is_none(client: Client) 
 
 
 async def test_hash_files(client: Client) -> None:
-    told = value(
+    found = value(
         await client.call_tool(
             "hash_files",
             {
@@ -103,15 +100,15 @@ async def test_hash_files(client: Client) -> None:
             },
         )
     )
-    assert [(each["name"], each["size"]) for each in told["files"]] == [("a", 2), ("b", 5)]
-    for each, data in zip(told["files"], (b"\0\1", "tëxt".encode()), strict=True):
+    assert [(each["name"], each["size"]) for each in found["files"]] == [("a", 2), ("b", 5)]
+    for each, data in zip(found["files"], (b"\0\1", "tëxt".encode()), strict=True):
         for name in ("sha256", "sha3_512", "blake2b"):
             assert each[name] == hashlib.new(name, data).hexdigest()
 
 
 async def test_query_table_joins_csv_json_and_parquet(client: Client) -> None:
     parquet = _parquet("SELECT range AS id, 'p' || range AS label FROM range(3)")
-    told = value(
+    found = value(
         await client.call_tool(
             "query_table",
             {
@@ -122,9 +119,9 @@ async def test_query_table_joins_csv_json_and_parquet(client: Client) -> None:
             },
         )
     )
-    assert [column["name"] for column in told["columns"]] == ["id", "label", "total"]
-    assert told["rows"] == [[1, "p1", 5.0], [2, "p2", 40.0]]
-    assert told["truncated"] is False
+    assert [column["name"] for column in found["columns"]] == ["id", "label", "total"]
+    assert found["rows"] == [[1, "p1", 5.0], [2, "p2", 40.0]]
+    assert found["truncated"] is False
 
 
 def _parquet(sql: str) -> bytes:
@@ -153,8 +150,8 @@ async def test_a_statement_reaches_nothing_but_its_tables(client: Client, sql: s
 
 async def test_query_table_says_what_is_no_table_and_cuts_at_max_rows(client: Client) -> None:
     files = {"t.csv": "a\n" + "\n".join(map(str, range(50)))}
-    told = value(await client.call_tool("query_table", {"sql": "FROM t", "files": files, "max_rows": 10}))
-    assert (len(told["rows"]), told["truncated"]) == (10, True)
+    found = value(await client.call_tool("query_table", {"sql": "FROM t", "files": files, "max_rows": 10}))
+    assert (len(found["rows"]), found["truncated"]) == (10, True)
     assert "not a table" in words(await client.call_tool("query_table", {"sql": "SELECT 1", "files": {"a.exe": "x"}}))
 
 
@@ -179,11 +176,11 @@ async def test_extract_text_refuses_entities_other_archives_and_what_is_no_docum
 
 async def test_embed_text_ranks_by_meaning_without_any_download(client: Client) -> None:
     texts = ["interest rates and inflation", "a kitten plays with wool"]
-    told = value(await client.call_tool("embed_text", {"texts": texts, "query": "cats"}))
-    assert told["order"] == [1, 0]
-    told = value(await client.call_tool("embed_text", {"texts": texts, "dimensions": 64}))
-    assert [len(vector) for vector in told["vectors"]] == [64, 64]
-    assert sum(x * x for x in told["vectors"][0]) == pytest.approx(1, abs=1e-4)
+    found = value(await client.call_tool("embed_text", {"texts": texts, "query": "cats"}))
+    assert found["order"] == [1, 0]
+    found = value(await client.call_tool("embed_text", {"texts": texts, "dimensions": 64}))
+    assert [len(vector) for vector in found["vectors"]] == [64, 64]
+    assert sum(x * x for x in found["vectors"][0]) == pytest.approx(1, abs=1e-4)
 
 
 async def test_http_request_without_a_grant_names_the_line_to_add(client: Client) -> None:
