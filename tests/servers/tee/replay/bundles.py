@@ -52,8 +52,10 @@ class World:
 class Visit:
     """The requests of one call."""
 
-    def __init__(self) -> None:
-        self.log: list[Json] = []
+    @property
+    def usage(self) -> Json:
+        """For the receipt: nothing."""
+        return {}
 
     async def __call__(self, request: Json) -> Json:
         """The page, or that there is none."""
