@@ -17,6 +17,7 @@ from servers.tee.fetching import EngineFetch
 from servers.tee.library.function import Tier
 from servers.tee.library.library import Library
 from servers.tee.sandbox.wasm import WasmSandbox
+from servers.tee.selftest.startup import Proven
 from servers.tee.server import TeeServer, build
 
 
@@ -37,7 +38,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
     """
     key, policy = read_key(options.key_file), chosen_policy(options)
     secrets = known_secrets(policy, context)
-    sandboxes: dict[Tier, Prepared] = {"wasm": WasmSandbox(own_cache(options), options.workers)}
+    sandboxes: dict[Tier, Prepared] = {"wasm": Proven(WasmSandbox(own_cache(options), options.workers), "wasm")}
     environment = {name: str(value) for name, value in sandboxes["wasm"].environment.items() if isinstance(value, str)}
     attester = SoftwareAttester(key, context.clock, environment)
     if context.pin is not None:

@@ -8,14 +8,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from servers.tee.engine import Prepared
 from servers.tee.process.python import ProcessSandbox
-from servers.tee.sandbox import Job, Outcome, SandboxError
+from servers.tee.sandbox import Job, Outcome, Sandbox, SandboxError
+from servers.tee.selftest.startup import Proven
 
 
 class Native:
-    """A `ProcessSandbox` that is ready, since evidence says what it is made of. Whoever made it ends it."""
+    """A sandbox that is ready, since evidence says what it is made of. Whoever made it ends it."""
 
-    def __init__(self, inner: ProcessSandbox) -> None:
+    def __init__(self, inner: Sandbox) -> None:
         self._inner = inner
 
     async def __aenter__(self) -> Self:
@@ -40,7 +42,7 @@ class Native:
         return await self._inner.run(job)
 
 
-async def native(stack: AsyncExitStack, workers: int) -> Native | str:
+async def native(stack: AsyncExitStack, workers: int) -> Prepared | str:
     """The process tier, until the stack ends; or in one line why this machine has none.
 
     Its programs can import what is installed beside this one, and read nothing else of the machine.
@@ -52,6 +54,8 @@ async def native(stack: AsyncExitStack, workers: int) -> Native | str:
     await stack.enter_async_context(sandbox)
     try:
         await sandbox.prepare()
+        proven = Proven(Native(sandbox), "process")
+        await proven.prepare(lambda _: None)
     except SandboxError as e:
         return f"it needs the process tier: {e}"
-    return Native(sandbox)
+    return Native(proven)
