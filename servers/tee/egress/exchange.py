@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request to one host and its response, written and read by h11: nothing of a guest's bytes is passed on."""
+"""One HTTP/1.1 request to one host and its response, through h11: no byte of a guest's goes on as it came."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable

@@ -27,6 +27,7 @@ async def fetch(gate: Gate, request: dict[str, Any], max_bytes: int) -> dict[str
     the first.
     """
     method, scheme, host, port, target, body = _read(request)
+    headers = _headers(request)
     attempt = Attempt(host, port, scheme)
     if gate.policy.egress_record == "requests":
         attempt.request = f"{method} {target}"
@@ -37,7 +38,7 @@ async def fetch(gate: Gate, request: dict[str, Any], max_bytes: int) -> dict[str
         authority = _authority(granted.host.name, scheme, port).encode()
         framing = [(b"content-length", str(len(body)).encode())] if body or method in ("POST", "PUT", "PATCH") else []
         try:
-            written = outgoing(method.encode(), target.encode(), authority, _headers(request), secret, framing)
+            written = outgoing(method.encode(), target.encode(), authority, headers, secret, framing)
         except (h11.LocalProtocolError, UnicodeError) as e:
             raise BadRequest("headers: not what HTTP can carry") from e
         async with opened(gate, granted, attempt, method, tls=scheme == "https") as exchange:
@@ -55,11 +56,11 @@ async def fetch(gate: Gate, request: dict[str, Any], max_bytes: int) -> dict[str
         gate.record(attempt.record("failed", e.code))
         raise
     gate.record(attempt.record("allowed", ""))
-    headers: dict[str, str] = {}
+    told: dict[str, str] = {}
     for name, value in passed_on(response.headers):
         key, text = name.decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return {"status": response.status_code, "headers": headers, "body": base64.b64encode(content).decode()}
+        told[key] = f"{told[key]}, {text}" if key in told else text
+    return {"status": response.status_code, "headers": told, "body": base64.b64encode(content).decode()}
 
 
 def _read(request: dict[str, Any]) -> tuple[str, str, str, int, str, bytes]:
@@ -87,7 +88,10 @@ def _headers(request: dict[str, Any]) -> list[tuple[bytes, bytes]]:
     headers: Any = request.get("headers", {})
     if not isinstance(headers, dict):
         raise BadRequest("headers: not an object")
-    return [(str(name).encode(), str(value).encode("latin-1")) for name, value in headers.items()]  # pyright: ignore
+    try:
+        return [(str(name).encode("ascii"), str(value).encode("latin-1")) for name, value in headers.items()]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    except UnicodeError as e:
+        raise BadRequest("headers: not what HTTP can carry") from e
 
 
 def _authority(host: str, scheme: str, port: int) -> str:

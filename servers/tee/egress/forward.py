@@ -106,6 +106,8 @@ def _target(request: h11.Request, attempt: Attempt) -> tuple[str, str]:
 
 
 def _same(one: str, other: str) -> bool:
+    if one == other:
+        return True
     try:
         left, right = urlsplit(f"//{one}"), urlsplit(f"//{other}")
         if left.port != right.port:

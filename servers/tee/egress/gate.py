@@ -123,12 +123,13 @@ class Gate:
                     found = await self.resolve(granted.host.name, attempt.port)
             except (OSError, UnicodeError) as e:
                 raise Unreachable("resolve", f"{granted.host.name} has no address") from e
-        denied = Denied("resolve", f"{granted.host.name} has no address")
+        denied: Denied | None = None
         for address in found:
-            decision = self.policy.network.decide_address(attempt.scheme, address, attempt.port, method)
-            if decision is None:
+            denied = self.policy.network.decide_address(attempt.scheme, address, attempt.port, method)
+            if denied is None:
                 return address
-            denied = decision
+        if denied is None:
+            raise Unreachable("resolve", f"{granted.host.name} has no address")
         raise Refused(denied.code, denied.reason)
 
 

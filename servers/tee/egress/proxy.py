@@ -56,9 +56,8 @@ class Proxy:
             self._end(attempt, "denied", "request")
         except OSError:
             self._end(attempt, "failed", "cut")
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # by `serve` alone, which waits for this; asyncio's server would log it
             self._end(attempt, "failed", "ended")
-            raise
         else:
             self._end(attempt, "allowed", "")
         finally:

@@ -1,0 +1,90 @@
+"""Requests that the engine makes for a program without sockets."""
+
+import base64
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.tee.egress import Refused, Unreachable, usage
+from servers.tee.egress.fetch import BadRequest, fetch
+from tests.servers.tee.egress.scene import TOKEN, Stage, stage
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncGenerator[Stage]:
+    async with stage(tmp_path) as scene:
+        yield scene
+
+
+async def test_a_request_and_its_answer(scene: Stage) -> None:
+    url = f"http://api.test:{scene.upstream.plain}/p?q=1"
+    body = base64.b64encode(b"abc").decode()
+    asked = {"method": "POST", "url": url, "headers": {"X-Mine": "1", "Host": "evil.test"}, "body": body}
+    answer = await fetch(scene.gate, asked, 1000)
+    assert (answer["status"], base64.b64decode(answer["body"])) == (200, b"hello /p?q=1 abc")
+    (seen,) = scene.upstream.seen
+    assert seen.lower().count(b"host:") == 1
+    assert b"evil" not in seen
+    told = usage(scene.log)
+    assert (told["connections"], told["denied"], told["log"][0]["verdict"]) == (1, 0, "allowed")
+
+
+async def test_a_redirect_is_told_not_followed(scene: Stage) -> None:
+    answer = await fetch(scene.gate, {"url": f"http://api.test:{scene.upstream.plain}/moved"}, 1000)
+    assert (answer["status"], answer["headers"]["location"]) == (302, "http://169.254.169.254/")
+    assert len(scene.upstream.seen) == 1
+
+
+async def test_a_secret_is_added_for_its_host(scene: Stage) -> None:
+    url = f"https://secret.test:{scene.upstream.tls}/"
+    answer = await fetch(scene.gate, {"url": url, "headers": {"authorization": "mine"}}, 1000)
+    assert answer["status"] == 200
+    assert f"authorization: Bearer {TOKEN}".encode() in scene.upstream.seen[0]
+    assert b"mine" not in scene.upstream.seen[0]
+    assert TOKEN not in repr(answer) + repr(scene.log)
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "no url": {},
+    "a number": {"url": 3},
+    "a path": {"url": "/x"},
+    "a scheme": {"url": "file:///etc/passwd"},
+    "a user": {"url": "http://a@api.test/"},
+    "a line break": {"url": "http://api.test/\r\nX: y"},
+    "a port": {"url": "http://api.test:99999/"},
+    "a method": {"url": "http://api.test/", "method": "GET /"},
+    "headers": {"url": "http://api.test/", "headers": []},
+    "a body": {"url": "http://api.test/", "body": "@@"},
+    "a long url": {"url": "http://api.test/" + "x" * 9000},
+}
+
+
+@pytest.mark.parametrize("request_", BAD.values(), ids=BAD)
+async def test_what_is_no_request_is_said_to_be_none(scene: Stage, request_: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest):
+        await fetch(scene.gate, request_, 1000)
+
+
+@pytest.mark.parametrize("header", [{"X": "a\r\nY: b"}, {"X\r\nY": "a"}, {"X": "\u0430"}, {"": "a"}])
+async def test_a_header_cannot_break_out(scene: Stage, header: dict[str, str]) -> None:
+    with pytest.raises(BadRequest):
+        await fetch(scene.gate, {"url": f"http://api.test:{scene.upstream.plain}/", "headers": header}, 1000)
+    assert scene.upstream.seen == []
+
+
+@pytest.mark.parametrize("host", ["evil.test", "169.254.169.254", "rebind.test", "127.0.0.1", "[::1]"])
+async def test_what_is_not_granted_is_refused(scene: Stage, host: str) -> None:
+    with pytest.raises(Refused):
+        await fetch(scene.gate, {"url": f"http://{host}:{scene.upstream.plain}/"}, 1000)
+    assert scene.log[0].verdict == "denied"
+
+
+async def test_a_long_answer_is_cut_off_and_a_dead_host_is_named(scene: Stage) -> None:
+    with pytest.raises(Refused, match="longer than 1000 bytes"):
+        await fetch(scene.gate, {"url": f"http://api.test:{scene.upstream.plain}/size/2000"}, 1000)
+    with pytest.raises(Unreachable, match=r"nowhere\.test has no address"):
+        await fetch(scene.gate, {"url": f"http://nowhere.test:{scene.upstream.plain}/"}, 1000)
