@@ -50,12 +50,12 @@ async def fetch(gate: Gate, request: dict[str, Any], max_bytes: int) -> dict[str
                 if len(content) > max_bytes:
                     raise Refused("bytes", f"the response is longer than {max_bytes} bytes")
     except Refused as e:
-        gate.record(attempt.record("denied", e.code))
+        gate.end(attempt, "denied", e.code)
         raise
     except Unreachable as e:
-        gate.record(attempt.record("failed", e.code))
+        gate.end(attempt, "failed", e.code)
         raise
-    gate.record(attempt.record("allowed", ""))
+    gate.end(attempt, "allowed")
     told: dict[str, str] = {}
     for name, value in passed_on(response.headers):
         key, text = name.decode("latin-1"), value.decode("latin-1")

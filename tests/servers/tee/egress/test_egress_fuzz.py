@@ -49,7 +49,7 @@ def test_any_head_is_read_or_refused(data: bytes) -> None:
     head = b"GET " + data.replace(b"\r\n\r\n", b"") + b"\r\n\r\n"
 
     async def read() -> None:
-        guest = Guest(asyncio.StreamReader(), None, head)  # type: ignore[arg-type]  # nothing is answered
+        guest = Guest(asyncio.StreamReader(), None, head, 5)  # type: ignore[arg-type]  # nothing is answered
         guest.request()
 
     with suppress(Refused):
