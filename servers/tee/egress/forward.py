@@ -15,7 +15,7 @@ from servers.tee.policy.hosts import read_host
 
 MAX_HEAD = 64 << 10
 _PORTS = {"http": 80, "https": 443}
-_STRANGE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|\0")
+_STRANGE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SIZE = re.compile(rb"\d{1,15}")
 
 
@@ -79,7 +79,7 @@ class Guest:
 def check_head(head: bytes) -> None:
     """Raise `Refused` for a head that two readers could read in two ways (RFC 9112 §2.2, §5.2, §6.3)."""
     if _STRANGE.search(head):
-        raise Refused("request", "a line that does not end in CR LF, or that is folded")
+        raise Refused("request", "a line that does not end in CR LF, that is folded, or that holds a control character")
     lines = head.split(b"\r\n")[1:-2]
     names = [line.partition(b":")[0].lower() for line in lines]
     if any(name != name.strip() for name in names):
@@ -145,8 +145,6 @@ async def forward(gate: Gate, attempt: Attempt, guest: Guest) -> None:
     request = guest.request()
     path = _target(request, attempt)
     method = bytes(request.method).decode("ascii")
-    if method in ("TRACE", "CONNECT"):
-        raise Refused("method", f"{method} is not passed on: its answer would show what the proxy added")
     if gate.policy.egress_record == "requests":
         attempt.request = f"{method} {path}"
     granted = _decide(gate, attempt, method)

@@ -21,6 +21,9 @@ CHUNK = 64 << 10
 MOST_ADDRESSES = 4
 """Of one name that are tried, in their order."""
 
+_ECHOING = frozenset(("TRACE", "TRACK", "CONNECT"))
+"""RFC 9110 §9.3.8: the server sends back the request as it came, secrets and all. And a tunnel is no request."""
+
 _VALUE = re.compile(r"[!-~\x80-\xff]([ -~\t\x80-\xff]*[!-~\x80-\xff])?")
 """What a header can hold (RFC 9110 §5.5)."""
 
@@ -110,6 +113,8 @@ class Gate:
 
     def decide(self, scheme: str, host: str, port: int, method: str | None) -> Granted:
         """Whether to go on. `method` None for a tunnel. Raises `Refused`."""
+        if method and method.upper() in _ECHOING:
+            raise Refused("method", f"{method} is not passed on: its answer would show what the engine added")
         decision = self.policy.network.decide(scheme, host, port, method)
         if isinstance(decision, Denied):
             raise Refused(decision.code, decision.reason)

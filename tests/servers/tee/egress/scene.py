@@ -46,6 +46,8 @@ class Upstream:
     tls: int = 0
     raw: int = 0
     seen: list[bytes] = field(default_factory=list[bytes])
+    further: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by a test when `/slowly` may send the rest of its 60,000 bytes, and when `stream` ends."""
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request of any kind; its head is kept, its body comes back."""
@@ -63,15 +65,29 @@ class Upstream:
             if path.startswith(b"/size/"):
                 told = b"x" * int(path.rpartition(b"/")[2])
             status = b"302 Found\r\nlocation: http://169.254.169.254/" if path == b"/moved" else b"200 OK"
-            writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: %d\r\n\r\n" % len(told) + told)
+            if path.startswith(b"/to/"):
+                code, _, where = path.removeprefix(b"/to/").partition(b"/")
+                status = code + b" Moved\r\nlocation: " + where
+            if path == b"/slowly":
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\nxx")
+                await self.further.wait()
+                writer.write(b"x" * 59_998)
+            else:
+                writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: %d\r\n\r\n" % len(told) + told)
             await writer.drain()
         writer.close()
 
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Whatever comes goes back."""
+        """Whatever comes goes back; for `stream`, an x again and again until `further` is set."""
         with suppress(OSError):
             while data := await reader.read(4096):
                 self.seen.append(data)
+                while data == b"stream" and not self.further.is_set():
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                if data == b"stream":
+                    break
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -87,3 +87,66 @@ async def test_a_long_answer_is_cut_off_and_a_dead_host_is_named(scene: Stage) -
         await fetch(scene.gate, {"url": f"http://api.test:{scene.upstream.plain}/size/2000"}, 1000)
     with pytest.raises(Unreachable, match=r"nowhere\.test has no address"):
         await fetch(scene.gate, {"url": f"http://nowhere.test:{scene.upstream.plain}/"}, 1000)
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "then"), [(301, "POST", "GET"), (303, "PUT", "GET"), (307, "POST", "POST")]
+)
+async def test_redirects_are_followed_as_far_as_asked_for(scene: Stage, status: int, method: str, then: str) -> None:
+    here = f"http://api.test:{scene.upstream.plain}"
+    body = base64.b64encode(b"abc").decode()
+    asked = {"method": method, "url": f"{here}/to/{status}//there", "headers": {"Cookie": "kept"}, "body": body}
+    answer = await fetch(scene.gate, asked, 1000, redirects=1)
+    assert answer["status"] == 200
+    assert base64.b64decode(answer["body"]) == (b"hello /there abc" if then == "POST" else b"hello /there ")
+    assert scene.upstream.seen[1].startswith(then.encode())
+    assert b"kept" in scene.upstream.seen[1]
+    assert [entry.verdict for entry in scene.log] == ["allowed", "allowed"]
+
+
+REDIRECTED = {
+    "to metadata": ("http://169.254.169.254/latest", "no-rule"),
+    "to a name that leads there": ("http://rebind.test:{plain}/", "special-address"),
+    "to another host": ("http://evil.test/", "no-rule"),
+    "to a file": ("file:///etc/passwd", "redirects"),
+    "to a user": ("http://a@api.test/", "redirects"),
+    "in a circle": ("/to/302//to/302//to/302//to/302//to/302//x", "redirects"),
+}
+
+
+@pytest.mark.parametrize(("where", "code"), REDIRECTED.values(), ids=REDIRECTED)
+async def test_each_hop_is_decided_anew(scene: Stage, where: str, code: str) -> None:
+    url = f"http://api.test:{scene.upstream.plain}/to/302/{where.format(plain=scene.upstream.plain)}"
+    with pytest.raises(Refused) as e:
+        await fetch(scene.gate, {"url": url}, 1000, redirects=3)
+    assert e.value.code == code
+    assert all(b"api.test" in seen for seen in scene.upstream.seen)
+
+
+async def test_a_redirect_takes_no_credentials_to_another_origin(scene: Stage) -> None:
+    there = f"http://a.ok.test:{scene.upstream.plain}/there"
+    url = f"https://secret.test:{scene.upstream.tls}/to/302/{there}"
+    answer = await fetch(scene.gate, {"url": url, "headers": {"Cookie": "mine", "X-Kept": "1"}}, 1000, redirects=2)
+    assert answer["status"] == 200
+    first, second = scene.upstream.seen
+    assert TOKEN.encode() in first
+    assert b"authorization" not in second
+    assert b"mine" not in second
+    assert b"x-kept" in second
+
+
+@pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT"])
+async def test_a_method_that_shows_what_was_added_is_refused(scene: Stage, method: str) -> None:
+    with pytest.raises(Refused) as e:
+        await fetch(scene.gate, {"url": f"https://secret.test:{scene.upstream.tls}/", "method": method}, 1000)
+    assert e.value.code == "method"
+    assert scene.upstream.seen == []
+
+
+async def test_a_request_that_takes_too_long_is_given_up_and_logged(scene: Stage) -> None:
+    with pytest.raises(Unreachable) as e:
+        await fetch(scene.gate, {"url": f"http://api.test:{scene.upstream.plain}/slowly"}, 100_000, seconds=0.5)
+    assert e.value.code == "slow"
+    scene.upstream.further.set()
+    (entry,) = scene.log
+    assert (entry.verdict, entry.reason) == ("failed", "ended")
