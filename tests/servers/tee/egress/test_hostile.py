@@ -12,6 +12,7 @@ from servers.tee.egress import MAX_LISTED, Connection, Refused, Verdict, usage
 from servers.tee.egress.fetch import fetch
 from servers.tee.egress.gate import MOST_DENIED, Gate, Waits
 from servers.tee.egress.hello import MAX_BYTES, HelloReader
+from servers.tee.egress.proxy import MOST_AT_ONCE
 from servers.tee.policy import Policy
 from tests.servers.tee.egress.hellos import hello, record
 from tests.servers.tee.egress.scene import INTERNET, TOKEN, Stage, stage
@@ -253,6 +254,17 @@ async def test_each_connection_is_in_the_log_with_what_decided_it(scene: Stage) 
         assert told["atMs"] >= 0
         assert told["tookMs"] >= 0
     assert granted["sent"] > 0 < granted["received"]
+
+
+async def test_so_many_connections_at_once_and_no_more(scene: Stage) -> None:
+    good = get(f"http://api.test:{scene.upstream.plain}/")
+    held = [await asyncio.open_connection("127.0.0.1", scene.port) for _ in range(MOST_AT_ONCE)]
+    assert await scene.raw(good) == b""
+    assert [entry.reason for entry in await scene.logged(1)] == ["connections"]
+    for _, writer in held:
+        writer.transport.abort()
+    await scene.logged(1 + MOST_AT_ONCE)
+    assert (await scene.raw(good)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_a_program_that_is_denied_again_and_again_is_not_listened_to_any_more(scene: Stage) -> None:
