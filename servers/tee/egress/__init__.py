@@ -5,8 +5,7 @@ same for a program that has no sockets. Whatever a guest sends is parsed, decide
 before it was decided.
 """
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,22 +72,14 @@ def shown(text: str) -> str:
     return "".join(c if " " <= c < "\x7f" else "?" for c in text[:255])
 
 
-class Log:
-    """A `Record` that keeps sums of all and the first `MAX_LISTED`, however many a program makes."""
-
-    def __init__(self) -> None:
-        # Grown by each connection that ends.
-        self.listed: list[Connection] = []
-        self._sums = Counter[str]()
-
-    def __call__(self, connection: Connection) -> None:
-        """Take one in."""
-        if len(self.listed) < MAX_LISTED:
-            self.listed.append(connection)
-        self._sums.update({"connections": 1, connection.verdict: 1})
-        self._sums.update({"sent": connection.sent, "received": connection.received})
-
-    def usage(self) -> dict[str, Any]:
-        """The `egress` member of `Outcome.usage`."""
-        names = ("connections", "allowed", "denied", "failed", "sent", "received")
-        return {name: self._sums[name] for name in names} | {"log": [each.to_json() for each in self.listed]}
+def usage(connections: Iterable[Connection]) -> Mapping[str, Any]:
+    """The `egress` member of `Outcome.usage`. A gate bounds how many connections there can be."""
+    found = list(connections)
+    return {
+        "connections": len(found),
+        "denied": sum(each.verdict == "denied" for each in found),
+        "failed": sum(each.verdict == "failed" for each in found),
+        "sent": sum(each.sent for each in found),
+        "received": sum(each.received for each in found),
+        "log": [each.to_json() for each in found[:MAX_LISTED]],
+    }

@@ -69,6 +69,8 @@ async def fetch(
 
 
 async def _exchange(gate: Gate, asked: _Request, max_bytes: int) -> _Response:
+    if gate.exhausted:
+        raise Refused("denied", "too much of what it asked for was denied")
     attempt = Attempt(asked.host, asked.port, asked.scheme)
     if gate.policy.egress_record == "requests":
         attempt.request = f"{asked.method} {asked.target}"

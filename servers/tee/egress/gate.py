@@ -18,6 +18,10 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a name, best first. Raises `OSError`."""
 
 CHUNK = 64 << 10
+MOST_DENIED = 10_000
+"""Connections of one gate that were denied, after which its program is not listened to any more: what is logged is
+bounded by this and by the policy's connections."""
+
 MOST_ADDRESSES = 4
 """Of one name that are tried, in their order."""
 
@@ -80,6 +84,7 @@ class Gate:
     started: float = field(default_factory=time.monotonic)
     # Connections and bytes so far, by host and port; None is everything together. Grown by `dial` and `count` alone.
     _connections: Counter[tuple[str, int] | None] = field(default_factory=Counter[tuple[str, int] | None])
+    _denied: int = 0  # grown by `end` alone
     _bytes: Counter[tuple[str, int] | None] = field(default_factory=Counter[tuple[str, int] | None])
 
     def __post_init__(self) -> None:
@@ -90,9 +95,15 @@ class Gate:
                     f"the secret {secret.name} has no value, or one that a header cannot hold; set another"
                 )
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether so much was denied that nothing more is looked at, nor logged."""
+        return self._denied >= MOST_DENIED
+
     def end(self, attempt: Attempt, verdict: Verdict, reason: str = "") -> None:
         """Record how it ended."""
         now = time.monotonic()
+        self._denied += verdict == "denied"
         self.record(
             Connection(
                 shown(attempt.host),

@@ -18,7 +18,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Proxy:
-    """Serves one sandbox through its `gate`. One request or tunnel for each connection, then it is closed."""
+    """Serves one sandbox through its `gate`. One request or tunnel for each connection, then it is closed.
+
+    Every connection is recorded, until the gate is exhausted: from then on they are closed unread.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -38,6 +41,9 @@ class Proxy:
             await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._gate.exhausted:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  asyncio runs this in one
         self._serving.add(task)

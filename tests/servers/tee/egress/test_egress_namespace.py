@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.tee.egress import Log
+from servers.tee.egress import Connection
 from servers.tee.egress.gate import Gate
 from servers.tee.egress.proxy import Proxy
 from tests.servers.tee.egress.inside import REFUSED
@@ -45,7 +45,7 @@ class Outside:
     udp: int
     name: str
 
-    async def run(self, namespace: str, uid: int, log: Log | None) -> dict[str, str]:
+    async def run(self, namespace: str, uid: int, log: list[Connection] | None) -> dict[str, str]:
         """What the program inside found."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -61,7 +61,7 @@ class Outside:
             async with AsyncExitStack() as stack:
                 if log is not None and (listener := await _received(ours)) is not None:
                     await stack.enter_async_context(
-                        Proxy(Gate(policy(self.upstream), log, _resolve, VALUES)).serve(listener)
+                        Proxy(Gate(policy(self.upstream), log.append, _resolve, VALUES)).serve(listener)
                     )
                     ours.send(b"!")
                 told, _ = await program.communicate()
@@ -125,11 +125,11 @@ async def test_what_is_not_granted_is_out_of_reach_of_every_kind_of_socket(uid: 
     async with outside() as host:
         control = await host.run("shared", uid, None)
         assert [control[way] for way in ("tcp", "udp", "abstract")] == [REACHED] * 3  # the servers are really there
-        log = Log()
+        log: list[Connection] = []
         found = await host.run("alone", uid, log)
     assert found["granted"] == "hello /inside "
     assert found["not granted"] == "403 no-rule"
     for way in ("tcp", "udp", "abstract", "internet", "past the proxy"):
         assert REACHED not in found[way]
         assert "Error" in found[way] or "timed out" in found[way], (way, found[way])
-    assert [(each.host, each.verdict) for each in log.listed] == [("api.test", "allowed"), ("evil.test", "denied")]
+    assert [(each.host, each.verdict) for each in log] == [("api.test", "allowed"), ("evil.test", "denied")]

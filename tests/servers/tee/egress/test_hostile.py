@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from servers.tee.egress import MAX_LISTED, Connection, Log
-from servers.tee.egress.gate import Gate, Waits
-from servers.tee.egress.hello import MAX_BYTES, HelloReader, Refused
+from servers.tee.egress import MAX_LISTED, Connection, Refused, Verdict, usage
+from servers.tee.egress.fetch import fetch
+from servers.tee.egress.gate import MOST_DENIED, Gate, Waits
+from servers.tee.egress.hello import MAX_BYTES, HelloReader
+from servers.tee.egress.proxy import MOST_AT_ONCE
 from servers.tee.policy import Policy
 from tests.servers.tee.egress.hellos import hello, record
 from tests.servers.tee.egress.scene import INTERNET, TOKEN, Stage, stage
@@ -30,6 +32,10 @@ def get(url: str, *lines: str, method: str = "GET") -> bytes:
     return "\r\n".join([f"{method} {url} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode()
 
 
+def _unheard(_: Connection) -> None:
+    """Nothing is connected to."""
+
+
 SECRETS = {
     "no value": {},
     "empty": {"token": ""},
@@ -45,7 +51,7 @@ async def test_a_secret_that_no_header_holds_is_refused_without_being_told(value
     header = {"host": "secret.test", "name": "Authorization"}
     document = {"tier": "process", "secrets": [{"name": "token", "header": header}]}
     with pytest.raises(ValueError, match="the secret token has no value, or one that a header cannot hold") as e:
-        Gate(Policy.model_validate_json(json.dumps(document)), Log(), values=values)
+        Gate(Policy.model_validate_json(json.dumps(document)), _unheard, values=values)
     assert TOKEN not in str(e.value)
 
 
@@ -250,11 +256,32 @@ async def test_each_connection_is_in_the_log_with_what_decided_it(scene: Stage) 
     assert granted["sent"] > 0 < granted["received"]
 
 
-def test_a_log_is_bounded_and_its_sums_are_of_all() -> None:
-    log = Log()
-    for n in range(MAX_LISTED * 3):
-        log(Connection("h", 1, "tcp", "allowed" if n % 3 else "denied", sent=2, received=3))
-    told = log.usage()
-    assert len(told["log"]) == MAX_LISTED
-    counted = {name: told[name] for name in ("connections", "allowed", "denied", "failed", "sent", "received")}
-    assert counted == {"connections": 192, "allowed": 128, "denied": 64, "failed": 0, "sent": 384, "received": 576}
+async def test_so_many_connections_at_once_and_no_more(scene: Stage) -> None:
+    good = get(f"http://api.test:{scene.upstream.plain}/")
+    held = [await asyncio.open_connection("127.0.0.1", scene.port) for _ in range(MOST_AT_ONCE)]
+    assert await scene.raw(good) == b""
+    assert [entry.reason for entry in await scene.logged(1)] == ["connections"]
+    for _, writer in held:
+        writer.transport.abort()
+    await scene.logged(1 + MOST_AT_ONCE)
+    assert (await scene.raw(good)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_program_that_is_denied_again_and_again_is_not_listened_to_any_more(scene: Stage) -> None:
+    good = get(f"http://api.test:{scene.upstream.plain}/")
+    scene.gate._denied = MOST_DENIED - 2  # pyright: ignore[reportPrivateUsage]  # which would take it seconds
+    assert (await scene.raw(get("http://evil.test/"))).startswith(b"HTTP/1.1 403 ")
+    assert (await scene.raw(good)).startswith(b"HTTP/1.1 200 ")
+    assert (await scene.raw(get("http://evil.test/"))).startswith(b"HTTP/1.1 403 ")
+    assert await scene.raw(good) == b""
+    with pytest.raises(Refused, match="too much"):
+        await fetch(scene.gate, {"url": f"http://api.test:{scene.upstream.plain}/"}, 1000)
+    assert [entry.verdict for entry in await scene.logged(3)] == ["denied", "allowed", "denied"]
+
+
+def test_what_a_receipt_lists_is_bounded_and_its_sums_are_of_all() -> None:
+    verdicts: list[Verdict] = ["denied", "allowed", "failed"]
+    log = [Connection("h", 1, "tcp", verdicts[n % 3], sent=2, received=3) for n in range(MAX_LISTED * 3)]
+    told = dict(usage(log))
+    assert len(told.pop("log")) == MAX_LISTED
+    assert told == {"connections": 192, "denied": 64, "failed": 64, "sent": 384, "received": 576}
