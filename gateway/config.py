@@ -331,6 +331,7 @@ def _us(alias: str, server: Server) -> bool:
 
 def embedded(tee: Path, cache: Path) -> Config:
     """The configuration without a file: `etmcp-tee` as a stdio child, its component compiled into `cache`."""
-    settings = Settings(require="executor-attested")
+    # Not confined: it is ours, proves what it does, and makes sandboxes of its own, which Landlock would keep it from.
+    settings = Settings(require="executor-attested", confine=False)
     server = Server(command=str(tee), args=("--cache", str(cache), "stdio"), etmcp=settings)
     return Config({"tee": server}, "built in")
