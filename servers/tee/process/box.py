@@ -68,7 +68,7 @@ class Box:
 
     async def run(self, request: bytes, limits: Limits, most: int) -> Taken:
         """Give it its job and wait for the end. `most` bounds its answer. Raises `SandboxError` if it was lost."""
-        streams = (Stream(limits.output_bytes), Stream(limits.output_bytes), Stream(most))
+        streams = (Stream(limits.stdout_bytes), Stream(limits.stderr_bytes), Stream(most))
         lost: SandboxError | None = None
         ended: Exit | None = None
         async with anyio.create_task_group() as tasks:

@@ -20,7 +20,9 @@ from servers.tee.process.python import ProcessSandbox
 from servers.tee.sandbox import Job, Limits, Outcome
 
 SECRET = "canary-secret-7f3a9c1e"
-LIMITS = Limits(wall_seconds=4, cpu_seconds=3, output_bytes=1 << 20)  # one case says much before its verdict
+LIMITS = Limits(
+    wall_seconds=4, cpu_seconds=3, stdout_bytes=1 << 20, stderr_bytes=1 << 20
+)  # one case says much before its verdict
 
 
 @dataclass

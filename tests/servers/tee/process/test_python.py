@@ -172,7 +172,7 @@ os.symlink("/etc/passwd", "link")
 
 
 async def test_output_is_cut_and_said_to_be(native: ProcessSandbox) -> None:
-    outcome = await native.run(Job("print('é' * 500); 1", limits=Limits(output_bytes=101)))
+    outcome = await native.run(Job("print('é' * 500); 1", limits=Limits(stdout_bytes=101)))
     assert (outcome.value, outcome.stdout, outcome.truncated) == (1, "é" * 50, True)
     assert outcome.usage["output_bytes"] == 1001
 
