@@ -68,7 +68,8 @@ class Settings(BaseModel):
     name: RegistryName | None = None
     version: Version | None = None
     require: Kind | None = None
-    seal: bool = True
+    # Whether calls are sealed where the server can open them; `require`: else the server is not used at all.
+    seal: bool | Literal["require"] = True
     manifest: Path | None = None
     publisher: HexKey | None = None
     attesters: tuple[HexKey, ...] = ()

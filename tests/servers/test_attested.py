@@ -24,7 +24,7 @@ from attest.evidence import Endorsements
 from attest.policy import AllOf, MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.schemes.software import SCHEME, SoftwareAttester
-from attest.seal import SealingKey
+from attest.seal import PublicKey, SealingKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from servers import guard
@@ -79,7 +79,9 @@ class Executor:
     stream: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def header(self, method: str, **changed: Any) -> CallHeader:
-        header = CallHeader(method, self.identity.key_id, secrets.token_hex(32), self.stream, self.now[0])
+        header = CallHeader(
+            method, self.identity.current(self.now[0]).key_id, secrets.token_hex(32), self.stream, self.now[0]
+        )
         return replace(header, **changed)
 
 
@@ -170,7 +172,7 @@ async def called(
     executor.ledger.begin()
     if sealed:
         key = SealingKey()
-        request = sealed_request(header, params, salt, appraisal.binding.sealing_key, key)
+        request = sealed_request(header, params, salt, PublicKey(appraisal.binding.sealing_key), key)
         reply = open_reply(header, await peer.result(method, request), key)
     else:
         reply = await peer.ask(method, plain_request(header, params, salt))
@@ -336,7 +338,8 @@ async def test_a_call_that_is_not_for_here_and_now_is_refused_by_name(executor: 
 @pytest.mark.anyio
 async def test_a_sealed_call_under_another_header_does_not_open(executor: Executor, peer: Peer) -> None:
     header = executor.header("tools/call")
-    request = sealed_request(header, {"name": "echo"}, bytes(32), executor.identity.sealing_key.public, SealingKey())
+    public = PublicKey(executor.identity.current(NOW).sealing.public)
+    request = sealed_request(header, {"name": "echo"}, bytes(32), public, SealingKey())
     request["_meta"][wire.CALL]["clientNonce"] = "another's"
     assert (await peer.ask("tools/call", request))["error"]["data"][wire.REFUSAL] == "seal"
 
@@ -388,6 +391,6 @@ def test_a_full_memory_refuses_new_calls_until_old_ones_expire(monkeypatch: pyte
 def test_streams_are_numbered_apart_and_the_idle_one_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MAX_STREAMS", 2)
     watch = Guard()
-    assert [watch.next_number(stream) for stream in "aabaa"] == [1, 2, 1, 3, 4]
-    assert watch.next_number("c") == 1  # and b, the least recently used, goes
-    assert [watch.next_number("a"), watch.next_number("b")] == [5, 1]
+    assert [watch.next_number("key", stream) for stream in "aabaa"] == [1, 2, 1, 3, 4]
+    assert watch.next_number("another", "a") == 1  # and b, the least recently used, goes
+    assert [watch.next_number("key", "a"), watch.next_number("key", "b")] == [5, 1]
