@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND
 
 from attest import wire
-from attest.call import Call, read_request
+from attest.call import Call, Sealing, read_request
 from attest.canonical import canonical
 from attest.dsse import Envelope
 from attest.encoding import Fields, salted, sha256_hex
@@ -25,6 +25,7 @@ from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Statement
 from servers.guard import Guard, Refused
 from servers.identity import Identity, Keys
+from servers.quiet import quiet
 from servers.sealing import SealedSession
 
 Context = ServerRequestContext[Any, Any]
@@ -136,13 +137,10 @@ class Attested:
             call, keys, covered = self._admit(ctx.method, dict(ctx.params or {}), received_at)
         except Refused as e:
             raise _refusal(e) from e
-        inner = replace(ctx, params=call.params)
-        if call.sealing is not None:
-            inner.session = SealedSession(ctx, call.sealing)
         execution = Execution()
         token = _EXECUTION.set(execution)
         try:
-            answer = await self._run(inner, call_next)
+            answer = await self._run(replace(ctx, params=call.params), call.sealing, call_next)
         finally:
             _EXECUTION.reset(token)
         definition = await self._definition(ctx, call, call_next)
@@ -169,7 +167,14 @@ class Attested:
         self._guard.admit(call.header, now)
         return call, live[call.header.key_id], covered
 
-    async def _run(self, ctx: Context, call_next: CallNext) -> wire.Json:
+    async def _run(self, ctx: Context, sealing: Sealing | None, call_next: CallNext) -> wire.Json:
+        """The result or error; what its handler says meanwhile is sealed where the call is, and not logged."""
+        if sealing is None:
+            return await self._answer(ctx, call_next)
+        with quiet():
+            return await self._answer(replace(ctx, session=SealedSession(ctx, sealing)), call_next)
+
+    async def _answer(self, ctx: Context, call_next: CallNext) -> wire.Json:
         """The result or error; where that is not JSON, an error that says so."""
         try:
             try:
