@@ -85,6 +85,12 @@ class Settings(BaseModel):
     identity: bool = False  # whether the gateway signs who asks, for this server
     oauth: OAuthSettings | None = None
 
+    @property
+    def proven(self) -> bool:
+        """Whether it must prove its results: that is asked for, or that calls are sealed, which only such a server can
+        open."""
+        return self.require == "executor-attested" or self.seal == "require"
+
     def naming(self) -> Rules:
         """How its names are offered."""
         return Rules(self.include, self.exclude, self.names, self.prefix)

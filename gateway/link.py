@@ -111,7 +111,7 @@ async def _caller(
         pin = await transport.pin(deadline=anyio.current_time() + PIN_SECONDS)
         if pin:
             anchors.add(pin.decode("ascii", "replace").strip())
-    needed = settings.require == "executor-attested" or settings.seal == "require"
+    needed = settings.proven
     if offers and anchors:
         appraisal = Appraisal(alias, session, hub.verifier(frozenset(anchors)), hub.clock)
         try:
