@@ -41,11 +41,12 @@ check: $(VENV)/.dev  ## format, lint, types, import direction
 fmt: $(VENV)/.dev  ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-peers: $(PEERS)/node/.done $(PEERS)/py/.done $(PEERS)/.strace  ## install the programs of others that the tests talk to into .peers/
+peers: $(PEERS)/node/.done $(PEERS)/py/.done $(PEERS)/.debian  ## install the programs of others that the tests talk to into .peers/
 
 bench: $(VENV)/.dev peers  ## measure
 	@$(BIN)/python -m tests.bench $(ARGS)
 	@$(BIN)/python -m tests.bench.neighbours
+	@$(BIN)/python -m tests.bench.tee 20000
 
 component: $(PEERS)/component/.done  ## rebuild the sandbox's guest component
 	@PATH="$(CURDIR)/$(PEERS)/component/bin:$$PATH" $(BIN)/python -m servers.tee.guest.build
@@ -115,13 +116,16 @@ $(PEERS)/py/.done: tests/peers/requirements.txt | $(VENV)/.dev
 		$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python tests/peers/requirements.txt; } \
 		>$(PEERS)/py.log 2>&1; then touch $@; else $(call absent,PyPI,$(PEERS)/py.log); fi
 
-$(PEERS)/.strace:
+# strace for one test; what sandbox-runtime starts, for the benchmark beside it.
+debian = strace socat ripgrep
+$(PEERS)/.debian:
 	@mkdir -p $(@D)
-	@if ! command -v strace >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	@absent() { for name in strace socat rg; do command -v "$$name" >/dev/null || echo "$$name"; done; }; \
+	if [ -n "$$(absent)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq >/dev/null 2>&1; apt-get install -y -qq strace >/dev/null 2>&1 </dev/null; \
+		apt-get update -qq >/dev/null 2>&1; apt-get install -y -qq $(debian) >/dev/null 2>&1 </dev/null; \
 	fi; \
-	command -v strace >/dev/null || echo "peers: strace is not here, install the package strace; one test skips without it"
+	for name in $$(absent); do echo "peers: $$name is not here; what needs it skips (packages: $(debian))"; done
 	@touch $@
 
 $(PEERS)/component/.done: uv.lock | $(VENV)/.run

@@ -1,116 +1,228 @@
-"""The tools: typed functions whose work happens in the sandbox and whose conditions end up in the receipt."""
+"""A call of a library function: arguments checked, a job made of them, run, and its conditions put into the receipt."""
 
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, replace
+from typing import Any, Protocol, runtime_checkable
 
-from mcp.server.mcpserver import Context
-from mcp_types import CallToolResult, TextContent
-from pydantic import Field
+from mcp_types import CallToolResult, Tool, ToolAnnotations
 
 from attest.canonical import canonical
 from attest.encoding import length_prefixed, sha256_hex
+from attest.errors import CanonicalError
 from servers.attested import report
-from servers.tee.engine import Engine
-from servers.tee.sandbox import Job, Outcome, SandboxError
+from servers.tee.answers import answer, failed, output_schema
+from servers.tee.engine import Engine, Progress, Refusal
+from servers.tee.library.folder import Entry
+from servers.tee.library.library import Library
+from servers.tee.policy import Policy
+from servers.tee.results import Shelf
+from servers.tee.sandbox import Failure, HostCall, Job, Outcome, SandboxError
 
-DESCRIBE = Path(__file__).with_name("library") / "describe_data.py"
+Json = dict[str, Any]
+MODULE = "sha256:"
 
-RUN_PYTHON = """Run Python 3.14 in a fresh WebAssembly sandbox that has no network, host files, clock or random source.
-If the code defines main(), its return value for **arguments is the result; otherwise the value of the last expression,
-with arguments as global names. Standard library only. Files passed in are readable by name; files written come back.
-The same call gives the same result: time starts at the call's time and randomness comes from its arguments."""
 
-DESCRIBE_DATA = """Describe a CSV, TSV, JSON, JSON Lines, TOML or text document: columns, types, counts, ranges and
-frequent values. Works in a sandbox on the text alone; exact, not estimated, and what a limit cut short is stated."""
+class Fetch(Protocol):
+    """Makes the HTTP requests that programs ask for."""
 
-Code = Annotated[str, Field(description="Python source, at most 1 MiB", max_length=1 << 20)]
-Arguments = Annotated[dict[str, Any], Field(description="Keyword arguments of main(), or global names")]
-Files = Annotated[dict[str, str], Field(description="Text files by relative name")]
-Binaries = Annotated[dict[str, str], Field(description="Binary files by relative name, in base64")]
-Data = Annotated[str, Field(description="The document itself", max_length=8 << 20)]
-Format = Literal["auto", "csv", "tsv", "json", "jsonl", "toml", "text"]
+    def refusal(self, policy: Policy) -> str | None:
+        """Why this policy lets a program make no request at all, in one line; None if it may make some."""
+        ...
+
+    def opened(self, policy: Policy) -> "Requests":
+        """For the requests of one call."""
+        ...
+
+
+@runtime_checkable
+class Requests(Protocol):
+    """A `HostCall` for one call."""
+
+    @property
+    def usage(self) -> Mapping[str, Any]:
+        """What came of each request: what a receipt shows."""
+        ...
+
+    async def __call__(self, request: Json) -> Any:
+        """Make one, if the policy grants it. Raises `HostCallError` for the program to see."""
+        ...
+
+
+class Unknown(Exception):
+    """There is no function of this name; the text says why, where something is known."""
+
+
+class BadArgument(Exception):
+    """An argument that its schema allows and that is still none. One line."""
 
 
 class Functions:
-    """The tools of one engine. `clock` returns milliseconds since 1970."""
+    """The functions of one library on one engine. `clock` returns milliseconds since 1970."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], int]) -> None:
-        self._engine, self._clock = engine, clock
-        self._describe = DESCRIBE.read_text(encoding="utf-8")
+    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch | None) -> None:
+        self._engine, self.library, self._clock, self._fetch = engine, library, clock, fetch
+        # What each function may use as it was last called, and that policy's digest; changed by `_granted` alone.
+        self._grants: dict[str, tuple[Entry, Policy, str]] = {}
 
-    async def run_python(
-        self,
-        code: Code,
-        ctx: Context[Any],
-        arguments: Arguments = {},  # noqa: B006 - never changed; None would put `anyOf` into the schema
-        files: Files = {},  # noqa: B006
-        binary_files: Binaries = {},  # noqa: B006
-    ) -> CallToolResult:
-        """Run a program of the caller's."""
+    def tools(self) -> list[Tool]:
+        """What `tools/list` shows: all that can be called, in the order of their names."""
+        return [definition(self.library.entries[name]) for name in sorted(self.library.entries)]
+
+    async def call(self, name: str, arguments: Json, shelf: Shelf, progress: Progress) -> CallToolResult:
+        """The result of one call; whatever goes wrong with it is a tool error. Raises `Unknown`."""
+        entry = self.library.entries.get(name)
+        if entry is None:
+            problem = next((each.detail for each in self.library.problems if each.name == name), None)
+            raise Unknown(f"there is no tool {name[:64]!r}" + (f": {problem}" if problem else ""))
+        if (problem := entry.input.problem(arguments)) is not None:
+            return failed(f"{name}: {problem}")
         try:
-            binaries = {name: base64.b64decode(data, validate=True) for name, data in binary_files.items()}
-        except binascii.Error:
-            return _failed("binary_files: not base64; encode each file with padding")
-        passed = {name: text.encode() for name, text in files.items()} | binaries
-        return await self._run("run_python", code, arguments, passed, ctx)
+            policy, policy_digest = self._granted(entry)
+            self._engine.admit(entry.function.tier, policy)
+            job = self._job(entry, arguments, policy)
+            outcome = await self._engine.run(entry.function.tier, job, progress)
+        except (BadArgument, Refusal, ValueError, SandboxError) as e:  # each names the cause in one line
+            return failed(f"{name}: {e}")
+        outcome = _checked(entry, outcome)
+        self._report(entry, job, outcome, policy_digest)
+        return answer(outcome, shelf)
 
-    async def describe_data(self, data: Data, ctx: Context[Any], format: Format = "auto") -> CallToolResult:  # noqa: A002
-        """Run the library's function."""
-        return await self._run("describe_data", self._describe, {"data": data, "format": format}, {}, ctx)
+    def _granted(self, entry: Entry) -> tuple[Policy, str]:
+        found = self._grants.get(entry.function.name)
+        if found is None or found[0] is not entry:
+            policy = effective(self._engine.policy, entry)
+            found = self._grants[entry.function.name] = (entry, policy, policy.digest())
+        return found[1:]
 
-    async def _run(
-        self, name: str, code: str, arguments: dict[str, Any], files: Mapping[str, bytes], ctx: Context[Any]
-    ) -> CallToolResult:
-        encoded = {path: base64.b64encode(data).decode() for path, data in files.items()}
-        inputs = canonical({"code": sha256_hex(code.encode()), "arguments": arguments, "files": encoded})
-        seed = bytes.fromhex(sha256_hex(length_prefixed(b"etmcp/seed/v1", inputs)))
-        clock_ms = self._clock() // 1000 * 1000
-        limits = self._engine.policy.limits
+    def _job(self, entry: Entry, arguments: Json, policy: Policy) -> Job:
+        program = entry.function.program
+        bound = {program.argument, program.arguments, program.text_files, program.binary_files}
+        passed = {name: value for name, value in arguments.items() if name not in bound}
+        if program.arguments is not None:
+            passed = arguments.get(program.arguments, {})
+        code, component = self._program(entry, arguments)
+        files = {name: text.encode() for name, text in _member(arguments, program.text_files).items()}
+        files |= _decoded(program.binary_files, _member(arguments, program.binary_files))
+        if program.names is not None:
+            passed = {**passed, program.names: sorted(files)}
+        files |= {name: entry.files[name] for name in program.data}
+        inputs: Json = {
+            "code": sha256_hex(code.encode() if component is None else component),
+            "arguments": passed,
+            "files": {path: base64.b64encode(data).decode() for path, data in files.items()},
+        }
         try:
-            sandbox = await self._engine.ready(ctx.report_progress)
-            outcome = await sandbox.run(Job(code, arguments, files, seed, clock_ms, limits))
-        except (ValueError, SandboxError) as e:  # not a job, or the sandbox itself failed; both name the cause
-            return _failed(str(e))
-        document = self._engine.policy.document()
-        report(
-            environment={
-                **sandbox.environment,
-                "function": {"name": name, "sha256": sha256_hex(code.encode())},
-                "seed": seed.hex(),
-                "clock": clock_ms,
-                "limits": document["limits"],
-            },
-            usage={"fuel": outcome.fuel_used if outcome.status != "deadline" else None, "status": outcome.status},
+            seed = bytes.fromhex(sha256_hex(length_prefixed(b"etmcp/seed/v1", canonical(inputs))))
+        except CanonicalError as e:
+            raise BadArgument(f"the arguments are not JSON that has one meaning: {e.detail}") from e
+        return Job(
+            code,
+            passed,
+            files,
+            seed,
+            self._clock() // 1000 * 1000,
+            policy.limits(),
+            language="javascript" if program.language == "javascript" else "python",
+            component=component,
+            host_calls=self._host_calls(entry, policy),
         )
-        return _answer(outcome)
+
+    def _host_calls(self, entry: Entry, policy: Policy) -> Mapping[str, HostCall]:
+        """What the program may ask for. Raises `Refusal` where it would have to ask for what is not granted."""
+        calls: dict[str, HostCall] = {}
+        for name in entry.function.program.host_calls:
+            if self._fetch is None:
+                raise Refusal("this server makes no requests")
+            if (refusal := self._fetch.refusal(policy)) is not None:
+                raise Refusal(refusal)
+            calls[name] = self._fetch.opened(policy)
+        return calls
+
+    def _program(self, entry: Entry, arguments: Json) -> tuple[str, bytes | None]:
+        program = entry.function.program
+        if program.language != "wasm":
+            return entry.files[program.file].decode() if program.file else arguments[program.argument or ""], None
+        if program.file is not None:
+            return "", entry.files[program.file]
+        text: str = arguments[program.argument or ""]
+        if text.startswith(MODULE):
+            module = self.library.module(text.removeprefix(MODULE))
+            if module is None:
+                raise BadArgument(f"{program.argument}: no module with this digest is in the library")
+            return "", module
+        return "", _base64(program.argument or "", text)
+
+    def _report(self, entry: Entry, job: Job, outcome: Outcome, policy_digest: str) -> None:
+        function = entry.function
+        told: Json = {
+            **self._engine.tiers[function.tier].environment,
+            "tier": function.tier,
+            # Neither seed nor digest of the caller's code: both are digests of the params without their salt.
+            "function": {"name": function.name, "version": function.version, "digest": entry.digest},
+            "clock": job.clock_ms,
+            "limits": {name: _whole(value) for name, value in asdict(job.limits).items()},
+            "policy": policy_digest,
+        }
+        usage: Json = dict(outcome.usage) | {"status": outcome.status}
+        for call in job.host_calls.values():
+            if isinstance(call, Requests):
+                usage["egress"] = dict(call.usage)
+        if function.tier == "wasm":
+            # How far it came by its deadline is chance, and no figure to compare with.
+            usage["fuel"] = outcome.fuel_used if outcome.status != "deadline" else None
+        report(environment=told, usage=usage)
 
 
-def _answer(outcome: Outcome) -> CallToolResult:
-    told: dict[str, Any] = {"status": outcome.status}
-    if outcome.status == "ok":
-        told["value"] = outcome.value
-    if outcome.error is not None:
-        told["error"] = {"type": outcome.error.type, "message": outcome.error.message}
-        if outcome.error.traceback:
-            told["error"]["traceback"] = outcome.error.traceback
-    told |= {name: text for name, text in (("stdout", outcome.stdout), ("stderr", outcome.stderr)) if text}
-    if outcome.truncated:
-        told["truncated"] = True
-    if outcome.files:
-        told["files"] = [_file(name, data) for name, data in outcome.files.items()]
-    text = TextContent(type="text", text=canonical(told).decode())
-    return CallToolResult(content=[text], structured_content=told, is_error=outcome.status != "ok")
+def definition(entry: Entry) -> Tool:
+    """The tool that a function is to a client."""
+    function = entry.function
+    hints = function.annotations
+    return Tool(
+        name=function.name,
+        title=function.title,
+        description=function.description,
+        input_schema=entry.input.document,
+        output_schema=output_schema(entry.output.document),
+        annotations=ToolAnnotations(
+            read_only_hint=hints.read_only,
+            destructive_hint=hints.destructive,
+            idempotent_hint=hints.idempotent,
+            open_world_hint=hints.open_world,
+        ),
+    )
 
 
-def _file(name: str, data: bytes) -> dict[str, Any]:
+def _whole(number: float) -> float:
+    """A whole number as an integer: canonical JSON spells both alike, and this one sooner."""
+    return int(number) if float(number).is_integer() else number
+
+
+def effective(operator: Policy, entry: Entry) -> Policy:
+    """What a function may use: what the operator grants, and its own policy asks for where that says something."""
+    asked = {name: getattr(entry.policy, name) for name in entry.policy.model_fields_set}
+    return operator.meet(operator.model_copy(update=asked))
+
+
+def _checked(entry: Entry, outcome: Outcome) -> Outcome:
+    """The outcome, if its value is what the function promises."""
+    if outcome.status != "ok" or (problem := entry.output.problem(outcome.value)) is None:
+        return outcome
+    failure = Failure("OutputError", f"the value is not what {entry.function.name} promises: {problem}")
+    return replace(outcome, status="output", value=None, error=failure, files={})
+
+
+def _member(arguments: Json, name: str | None) -> Mapping[str, Any]:
+    return arguments.get(name, {}) if name is not None else {}
+
+
+def _decoded(argument: str | None, files: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: _base64(argument or "", text) for name, text in files.items()}
+
+
+def _base64(argument: str, text: str) -> bytes:
     try:
-        return {"name": name, "text": data.decode()}
-    except UnicodeDecodeError:
-        return {"name": name, "base64": base64.b64encode(data).decode()}
-
-
-def _failed(message: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(type="text", text=message)], is_error=True)
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as e:
+        raise BadArgument(f"{argument}: not base64; encode each file with padding") from e

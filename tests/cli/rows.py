@@ -339,8 +339,8 @@ DEMO = {
 }
 
 TEE = {
-    "no transport": Row("", ("transport", "see etmcp-tee --help"), program="etmcp-tee"),
-    "a transport that does not exist": Row("smtp", ("'smtp'", "see etmcp-tee --help"), program="etmcp-tee"),
+    "no command": Row("", ("COMMAND", "see etmcp-tee --help"), program="etmcp-tee"),
+    "a command that does not exist": Row("smtp", ("'smtp'", "see etmcp-tee --help"), program="etmcp-tee"),
     "a key file that is missing": Row("stdio --key-file k", ("k: No such file", "name a file"), program="etmcp-tee"),
     "a key file that is a folder": Row("stdio --key-file {x}", ("{x}: ", "name a file"), program="etmcp-tee"),
     "a key file that is none": Row(
@@ -351,9 +351,43 @@ TEE = {
     ),
     "a cache that is a file": Row("stdio --cache c", ("c: File exists", "name a"), file("c", ""), program="etmcp-tee"),
     "a busy port": Row("http --port {port} --cache c", ("already in use", "port"), program="etmcp-tee"),
-    "a port beyond all": Row("http --port 70000", ("'70000'", "see etmcp-tee --help"), program="etmcp-tee"),
-    "a host beyond loopback": Row("http --host 0.0.0.0", ("'0.0.0.0'", "see etmcp-tee --help"), program="etmcp-tee"),
-    "no workers": Row("stdio --workers 0", ("'0'", "see etmcp-tee --help"), program="etmcp-tee"),
+    "a port beyond all": Row("http --port 70000", ("'70000'", "see etmcp-tee http --help"), program="etmcp-tee"),
+    "a host beyond loopback": Row(
+        "http --host 0.0.0.0", ("'0.0.0.0'", "see etmcp-tee http --help"), program="etmcp-tee"
+    ),
+    "a policy without its key": Row(
+        "stdio --policy p", ("--policy and --policy-key belong together",), program="etmcp-tee"
+    ),
+    "a policy's key without a policy": Row(
+        f"stdio --policy-key {KEY}", ("--policy and --policy-key belong together",), program="etmcp-tee"
+    ),
+    "a policy's key that is none": Row(
+        "stdio --policy p --policy-key k",
+        ("not a key: 64 hex digits", "see etmcp-tee stdio --help"),
+        program="etmcp-tee",
+    ),
+    "a policy that is missing": Row(
+        f"stdio --policy p --policy-key {KEY}", ("p: No such file", "name a file"), program="etmcp-tee"
+    ),
+    "a policy that nobody signed": Row(
+        f"stdio --policy p --policy-key {KEY}",
+        ("p: signature: the policy is not signed", "etmcp-tee policy check p"),
+        file("p", '{"kind": "execution", "version": 1, "tier": "wasm"}'),
+        program="etmcp-tee",
+    ),
+    "a policy that is none": Row(
+        "stdio --unsigned-policy p",
+        ("p: tier: is missing", "etmcp-tee policy check p"),
+        file("p", '{"kind": "execution", "version": 1}'),
+        program="etmcp-tee",
+    ),
+    "a policy that is endless": Row(
+        "policy explain /dev/zero", ("/dev/zero: document: the policy file is longer than",), program="etmcp-tee"
+    ),
+    "a policy to sign that is none": Row(
+        "policy sign p --key-file k", ("p: document: ", "mend it"), file("p", "{}"), program="etmcp-tee"
+    ),
+    "no workers": Row("stdio --workers 0", ("'0'", "see etmcp-tee stdio --help"), program="etmcp-tee"),
 }
 
 VERIFY = {

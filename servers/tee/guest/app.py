@@ -6,9 +6,7 @@ import json
 import sys
 from typing import Any
 
-import componentize_py_types  # noqa: F401  the builder imports both after this module, when imports are closed
-import wit_world  # noqa: F401
-from guest import clock, modules, program, system
+from guest import clock, host, modules, program, system
 from guest.files import TREE
 from guest.value import OutputError, to_json
 
@@ -26,6 +24,7 @@ class WitWorld:
         job = json.loads(request)
         limits = job["limits"]
         clock.CLOCK.start(bytes.fromhex(job["seed"]), job["clock_ms"])
+        host.start(limits["host_bytes"])
         TREE.start({name: base64.b64decode(data) for name, data in job["files"].items()})
         out, err = program.Capture(limits["output_bytes"]), program.Capture(limits["output_bytes"])
         sys.stdin = sys.__stdin__ = io.StringIO()
@@ -72,7 +71,8 @@ def _warm() -> None:
         "files": {"data.csv": "YSxiCjEsMgo="},
         "seed": "00" * 32,
         "clock_ms": 0,
-        "limits": {"output_bytes": 1000, "result_bytes": 1000, "files_bytes": 1000, "depth": 8, "memory_bytes": 1},
+        "limits": dict.fromkeys(("output_bytes", "result_bytes", "files_bytes", "host_bytes"), 1000)
+        | {"depth": 8, "memory_bytes": 1},
     }
     streams, main = (sys.stdin, sys.stdout, sys.stderr), sys.modules["__main__"]
     WitWorld().run(json.dumps(request))

@@ -1,1 +1,5 @@
-"""The function library: each file is the text of a program that runs in the sandbox, with nothing of ours to import."""
+"""The function library: folders of a `function.toml` and its code, checked, hashed and listed."""
+
+
+class FunctionError(Exception):
+    """A function, or the library itself, is not sound. One line: what, where, what to do."""

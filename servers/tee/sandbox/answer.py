@@ -38,7 +38,8 @@ _SERVICES = {
 def request(job: Job) -> bytes:
     """What the guest reads. Equal arguments give equal bytes, in whatever order they were built (RFC 8785).
 
-    Raises `ValueError` if the job is not one: a name, the seed, the clock, JSON, or the files' size.
+    A caller's component reads the arguments alone. Raises `ValueError` if the job is not one: a name, the seed, the
+    clock, JSON, the files' size, or a component beside a code or files.
     """
     if len(job.seed) != 32:
         raise ValueError(f"a job's seed is 32 bytes, not {len(job.seed)}")
@@ -50,18 +51,19 @@ def request(job: Job) -> bytes:
     size = sum(map(len, job.files.values()))
     if size > job.limits.files_bytes:
         raise ValueError(f"the files passed are {size} bytes together; the limit is {job.limits.files_bytes}")
-    bounds = ("output_bytes", "result_bytes", "files_bytes", "memory_bytes", "depth")
+    if job.component is not None and (job.code or job.files):
+        raise ValueError("a component comes in place of the code and of files, not beside them")
+    bounds = ("output_bytes", "result_bytes", "files_bytes", "memory_bytes", "depth", "host_bytes")
+    whole: dict[str, Any] = {
+        "code": job.code,
+        "arguments": job.arguments,
+        "files": {name: base64.b64encode(data).decode() for name, data in job.files.items()},
+        "seed": job.seed.hex(),
+        "clock_ms": job.clock_ms,
+        "limits": {name: getattr(job.limits, name) for name in bounds},
+    }
     try:
-        text = canonical.canonical(
-            {
-                "code": job.code,
-                "arguments": job.arguments,
-                "files": {name: base64.b64encode(data).decode() for name, data in job.files.items()},
-                "seed": job.seed.hex(),
-                "clock_ms": job.clock_ms,
-                "limits": {name: getattr(job.limits, name) for name in bounds},
-            }
-        )
+        text = canonical.canonical(whole if job.component is None else job.arguments)
     except CanonicalError as e:
         raise ValueError(f"the code and the arguments must be JSON: {e.detail}") from e
     if len(text) > MAX_REQUEST:
@@ -69,18 +71,20 @@ def request(job: Job) -> bytes:
     return text
 
 
-def memory_floor(request: bytes) -> int:
+def memory_floor(job: Job, request: bytes) -> int:
     """The least memory in which the guest takes in a request: itself, and the text, its JSON and the files in it.
 
-    Below this it is not started. Its allocator answers zero when it has nothing left, which the component runtime does
-    not check, so that the request would land on the interpreter's own memory.
+    Below this it is not started. Python's allocator answers zero when it has nothing left, which the component runtime
+    does not check, so that the request would land on the interpreter's own memory.
     """
-    return (32 << 20) + 3 * len(request)
+    itself = 0 if job.component is not None else 4 << 20 if job.language == "javascript" else 32 << 20
+    return itself + 3 * len(request)
 
 
-def no_memory(limits: Limits) -> Outcome:
+def no_memory(limits: Limits, fuel_used: int = 0) -> Outcome:
     """The outcome of a job that does not fit in its own memory limit."""
-    return _failed("memory", f"the job does not fit in the {limits.memory_bytes >> 20} MiB of memory it may use", 0)
+    message = f"the job does not fit in the {limits.memory_bytes >> 20} MiB of memory it may use"
+    return _failed("memory", message, fuel_used)
 
 
 def answer_bytes(limits: Limits) -> int:
@@ -88,14 +92,15 @@ def answer_bytes(limits: Limits) -> int:
     return limits.result_bytes + 12 * limits.output_bytes + 2 * limits.files_bytes + _ERROR_BYTES
 
 
-def outcome(report: Mapping[str, Any], said: bytes, limits: Limits) -> Outcome:
+def outcome(report: Mapping[str, Any], said: bytes, job: Job) -> Outcome:
     """The outcome of a call from what the worker measured and what the program said."""
+    limits = job.limits
     fuel_used = int(report["fuel_used"])
     detail = str(report["detail"])
     match report["status"]:
         case "ok":
             try:
-                return _checked(said, limits, fuel_used)
+                return _value(said, limits, fuel_used) if job.component else _checked(said, limits, fuel_used)
             except _Unsound as e:
                 status, message = "output", str(e)
         case "fuel":
@@ -103,7 +108,12 @@ def outcome(report: Mapping[str, Any], said: bytes, limits: Limits) -> Outcome:
         case "deadline":
             return deadline(limits, fuel_used)
         case "memory":
-            return no_memory(limits)
+            return no_memory(limits, fuel_used)
+        case "host":
+            most = f"more than {limits.host_bytes} bytes of host calls, the limit"
+            status, message = "host", f"the program's host calls: {most if detail == 'size' else detail}"
+        case "divergence":
+            status, message = "divergence", detail
         case "output":
             status, message = "output", detail
         case _:
@@ -127,11 +137,23 @@ _TYPES: Mapping[Status, str] = {
     "deadline": "DeadlineExceeded",
     "memory": "MemoryError",
     "output": "OutputError",
+    "host": "HostCallLimit",
+    "divergence": "Divergence",
 }
 
 
 class _Unsound(Exception):
     """The answer is not what our guest gives by itself, or is beyond a limit."""
+
+
+def _value(said: bytes, limits: Limits, fuel_used: int) -> Outcome:
+    """The outcome of a caller's component, which says its value and nothing else."""
+    if len(said) > limits.result_bytes:
+        raise _Unsound(f"the result is more than {limits.result_bytes} bytes of JSON, the limit")
+    try:
+        return Outcome("ok", canonical.parse(said, max_depth=limits.depth), fuel_used=fuel_used)
+    except CanonicalError as e:
+        raise _Unsound(f"the component's answer is not sound JSON: {e.detail}") from e
 
 
 def _checked(said: bytes, limits: Limits, fuel_used: int) -> Outcome:
@@ -155,17 +177,18 @@ def _checked(said: bytes, limits: Limits, fuel_used: int) -> Outcome:
             raise _Unsound("the program put something else in place of the sandbox's answer")
     if max(_size(stdout), _size(stderr)) > limits.output_bytes:
         raise _Unsound(f"the program's output is more than {limits.output_bytes} bytes")
+    kept = _cut(stdout, limits.stdout_bytes), _cut(stderr, limits.stderr_bytes)
     if failure is None and _size(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) > limits.result_bytes:
         raise _Unsound(f"the result is more than {limits.result_bytes} bytes of JSON, the limit")
     return Outcome(
         status=_CLAIMS[claim],
         value=value if failure is None else None,
         error=failure,
-        stdout=stdout,
-        stderr=stderr,
+        stdout=kept[0],
+        stderr=kept[1],
         files=_files(files, limits) if failure is None else {},
         fuel_used=fuel_used,
-        truncated=truncated,
+        truncated=truncated or kept != (stdout, stderr),
     )
 
 
@@ -209,6 +232,10 @@ def sound_name(name: str) -> bool:
 
 
 def _explain(detail: str) -> str:
+    if detail == "prelude":
+        return "the program broke what JavaScript itself needs to say its result, or had no memory or stack left for it"
+    if detail.startswith("its "):
+        return f"the component does not keep to its own interface: {detail}"
     if detail == "stack":
         return "the program nested calls or data too deeply for the sandbox's stack"
     what = next((text for start, text in _SERVICES.items() if detail.startswith(start)), "")
@@ -217,6 +244,10 @@ def _explain(detail: str) -> str:
     if what:
         return f"the program used an operating-system service that this sandbox does not have: {what}"
     return f"the program made the interpreter fail, or used a service that this sandbox does not have ({detail})"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text.encode()[:limit].decode("utf-8", "ignore")
 
 
 def _size(text: str) -> int:

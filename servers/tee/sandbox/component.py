@@ -1,4 +1,4 @@
-"""The guest component on its way to machine code: packed file, checked digest, compiled once, checked again.
+"""WebAssembly on its way to machine code: a checked digest, compiled once (`compile`), checked again, loaded.
 
 The compiled file is native code, so it is taken only from a folder and file of our own user that nobody else may
 write, and only if its content has the digest that its name states (which catches damage; the ownership is the guard).
@@ -6,26 +6,27 @@ write, and only if its content has the digest that its name states (which catche
 
 import hashlib
 import json
-import lzma
 import os
 import platform
 import stat
-import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from servers.tee.sandbox import SandboxError
+from servers.tee.sandbox import SandboxError, lock
 
 if TYPE_CHECKING:
-    from wasmtime import Engine
+    from wasmtime import Engine, Module
     from wasmtime.component import Component
 
+Settings = Mapping[str, bool | int | str]
+"""Of `wasmtime.Config`, by name."""
+
 # What the result or the fuel of a call depends on. The supervisor never loads the engine: workers do.
-SETTINGS: Mapping[str, bool | int | str] = {
+SETTINGS: Settings = {
     "consume_fuel": True,
     "epoch_interruption": True,
     "cranelift_nan_canonicalization": True,
@@ -33,8 +34,24 @@ SETTINGS: Mapping[str, bool | int | str] = {
     "wasm_component_model": True,
     "wasm_relaxed_simd": False,
     "wasm_threads": False,
-    "max_wasm_stack": 2 << 20,
+    "max_wasm_stack": 2 << 20,  # the most that the engine takes
 }
+
+JAVASCRIPT = "647ab11ae29cc6d39a6d17d3aa1e7a6a0b5fb9c44b4864475a18bc644f926050"
+"""Of `_guest.wasm` in the package quickjs-rs: QuickJS-ng. Its Python code is not used."""
+_FORMS: Mapping[bytes, Literal["component", "module"]] = {
+    b"\0asm\x01\0\0\0": "module",
+    b"\0asm\x0d\0\x01\0": "component",
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """WebAssembly that a worker runs: ours, by language, or the caller's."""
+
+    role: Literal["python", "javascript", "given"]
+    form: Literal["component", "module"]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -56,41 +73,63 @@ def shipped() -> Build:
         build = Build(packed, provenance["component"]["sha256"], provenance["component.wasm.xz"]["sha256"])
     except (OSError, ValueError, KeyError) as e:
         raise SandboxError(f"the sandbox's component is not in {folder}: run `make component` ({e})") from e
-    if _sha256(packed) != build.packed_sha256:
+    if digest(packed) != build.packed_sha256:
         raise SandboxError(f"{folder}/component.wasm.xz is not the file that provenance.json names: install again")
     return build
 
 
-def environment(sha256: str) -> dict[str, Any]:
-    """What a second party needs to repeat a call (JSON)."""
+def ours() -> tuple[Program, Program]:
+    """What every worker runs: Python and JavaScript. Raises `SandboxError`, see `shipped`."""
+    return Program("python", "component", shipped().sha256), Program("javascript", "module", JAVASCRIPT)
+
+
+def given(wasm: bytes) -> Program:
+    """The caller's own, told apart by its first bytes. Raises `ValueError`."""
+    if wasm[:8] not in _FORMS:
+        raise ValueError("the component is not WebAssembly: a binary module or component of version 1 is needed")
+    return Program("given", _FORMS[wasm[:8]], digest(wasm))
+
+
+def environment(settings: Settings = SETTINGS) -> dict[str, Any]:
+    """What a second party needs to repeat a call, and what locks the process that runs it (JSON)."""
+    python, javascript = ours()
     return {
         "tier": "wasm",
-        "component": f"sha256:{sha256}",
+        "component": f"sha256:{python.sha256}",
+        "javascript": f"sha256:{javascript.sha256}",
         "engine": f"wasmtime {metadata.version('wasmtime')}",
-        "settings": dict(SETTINGS),
+        "settings": dict(settings),
+        **lock.promised(),
     }
 
 
-def engine() -> "Engine":
-    """A wasmtime engine with `SETTINGS`. Raises `SandboxError` where wasmtime does not load."""
+def engine(settings: Settings = SETTINGS) -> "Engine":
+    """A wasmtime engine. Raises `SandboxError` where wasmtime does not load."""
     try:
         from wasmtime import Config, Engine  # noqa: PLC0415  see SETTINGS
     except (ImportError, OSError) as e:
         raise SandboxError(f"wasmtime does not load on this machine ({e}): install it, or use another tier") from e
     config = Config()
-    for name, value in SETTINGS.items():
+    for name, value in settings.items():
         setattr(config, name, value)
     return Engine(config)
 
 
-def cached(cache_dir: Path, sha256: str) -> Path | None:
-    """The compiled file for this component, engine and machine, if there is one. Its content is not checked here."""
-    return min(cache_dir.glob(f"{_prefix(sha256)}-*.cwasm"), default=None)
+def cached(cache_dir: Path, sha256: str, settings: Settings = SETTINGS) -> Path | None:
+    """The compiled file for this WebAssembly, engine and machine, if there is one. Its content is not checked here."""
+    return min(cache_dir.glob(f"{_prefix(sha256, settings)}-*.cwasm"), default=None)
 
 
-def load(engine: "Engine", path: Path) -> "Component":
-    """The compiled component. Raises `SandboxError` if the file is not safe to run or not for this machine."""
-    from wasmtime import WasmtimeError  # noqa: PLC0415
+def keep(cache_dir: Path, sha256: str, compiled: bytes, settings: Settings = SETTINGS) -> Path:
+    """Put machine code in the cache, whole or not at all. Raises `SandboxError`."""
+    path = cache_dir / f"{_prefix(sha256, settings)}-{digest(compiled)}.cwasm"
+    _write(path, compiled)
+    return path
+
+
+def load(engine: "Engine", path: Path, form: Literal["component", "module"] = "component") -> "Component | Module":
+    """What was compiled. Raises `SandboxError` if the file is not safe to run or not for this machine."""
+    from wasmtime import Module, WasmtimeError  # noqa: PLC0415
     from wasmtime.component import Component  # noqa: PLC0415
 
     for checked in (path.parent, path):
@@ -100,40 +139,10 @@ def load(engine: "Engine", path: Path) -> "Component":
     if not path.stem.endswith(f"-{digest}"):
         raise SandboxError(f"{path} is damaged: delete it, it will be compiled again")
     try:
-        return Component.deserialize_file(engine, str(path))
+        return (Component if form == "component" else Module).deserialize_file(engine, str(path))
     except WasmtimeError as e:
         text = str(e).partition("\n")[0]
         raise SandboxError(f"{path} is not for this machine: delete it, it will be compiled again ({text})") from e
-
-
-def prepare(cache_dir: Path, progress: Callable[[str], None]) -> Path:
-    """Make sure that a sound compiled file is in `cache_dir`, and return it. Takes about 10 s the first time.
-
-    Raises `SandboxError` if the folder is not ours alone, or the component is not there.
-    """
-    own_folder(cache_dir)
-    build = shipped()
-    compiler = engine()
-    for path in sorted(cache_dir.glob(f"{_prefix(build.sha256)}-*.cwasm")):
-        try:
-            load(compiler, path)
-        except SandboxError as e:
-            progress(f"compiling again: {e}")
-            path.unlink(missing_ok=True)
-        else:
-            return path
-    from wasmtime.component import Component  # noqa: PLC0415
-
-    progress("unpacking the sandbox's component")
-    wasm = lzma.decompress(build.packed)
-    if _sha256(wasm) != build.sha256:
-        raise SandboxError("component.wasm.xz does not hold the component that provenance.json names: install again")
-    progress("compiling the sandbox's component for this machine, once, about 10 s")
-    compiled = bytes(Component(compiler, wasm).serialize())
-    path = cache_dir / f"{_prefix(build.sha256)}-{_sha256(compiled)}.cwasm"
-    _write(path, compiled)
-    progress(f"compiled to {path}")
-    return path
 
 
 def own_folder(folder: Path) -> None:
@@ -145,9 +154,9 @@ def own_folder(folder: Path) -> None:
     _check_owner(folder)
 
 
-def _prefix(sha256: str) -> str:
-    settings = json.dumps([SETTINGS, platform.system(), platform.machine()], sort_keys=True)
-    return f"{sha256[:16]}-wasmtime-{metadata.version('wasmtime')}-{_sha256(settings.encode())[:16]}"
+def _prefix(sha256: str, settings: Settings) -> str:
+    text = json.dumps([dict(settings), platform.system(), platform.machine()], sort_keys=True)
+    return f"{sha256[:32]}-wasmtime-{metadata.version('wasmtime')}-{digest(text.encode())[:16]}"
 
 
 def _check_owner(path: Path) -> None:
@@ -174,17 +183,6 @@ def _write(path: Path, data: bytes) -> None:
         raise SandboxError(f"cannot write {path}: {e.strerror}") from e
 
 
-def _sha256(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """SHA-256, hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-def main() -> None:
-    """Prepare the folder named on the command line; progress on standard output, a problem on standard error."""
-    try:
-        prepare(Path(sys.argv[1]), lambda line: print(line, flush=True))
-    except SandboxError as e:
-        sys.exit(str(e))
-
-
-if __name__ == "__main__":
-    main()

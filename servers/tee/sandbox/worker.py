@@ -1,183 +1,145 @@
-"""The process in which programs run: `python -I -m servers.tee.sandbox.worker CACHE_DIR`.
+"""The process in which programs run: `python -I -m servers.tee.sandbox.worker CACHE_DIR SETTINGS PROGRAMS PROMISE`.
 
 It reads jobs from standard input and answers on standard output, one at a time, each in a fresh wasmtime store. It has
-an empty environment and no descriptor but its pipes. The program's own words travel in a frame of their own, which
-this process does not read: what it says itself (status, fuel) cannot be forged from inside.
+an empty environment, no descriptor but its pipes, and once its programs are loaded it is locked (`lock`). The program's
+own words travel in a frame of their own, which this process does not read: what it says itself (status, fuel) cannot be
+forged from inside.
 """
 
 import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from servers.tee.sandbox import SandboxError, component
-
-if TYPE_CHECKING:
-    from wasmtime import Engine
-    from wasmtime.component import Component
+from servers.tee.sandbox import SandboxError, component, lock, runner
+from servers.tee.sandbox.component import Program
+from servers.tee.sandbox.programs import Refused, Runnable, Stop, load
 
 MAX_REQUEST = 256 << 20
 """Bytes of one job as JSON, by whatever limits."""
 HEADER = 4
 """Bytes of a frame's length, big-endian."""
+ASK = b"?"
+"""How a frame begins that asks for a host call: then the name's length in two bytes, the name, the request."""
+REPORT = b"="
+"""How a frame begins that ends a call; what the program said follows in one more frame."""
+ANSWER, ERROR, STOP = b"+", b"-", b"!"
+"""How an answer to a host call begins: JSON, a text for the program, or status and message as JSON for an end."""
+MAX_NAME = 200
+"""Bytes of a host call's name."""
 _STACK = 64 << 20  # of the thread that runs programs; must be well above the engine's `max_wasm_stack`
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_WARM = {"fuel": 10**9, "memory_bytes": 64 << 20, "wall_seconds": 60.0, "answer_bytes": 1 << 20, "host_bytes": 1}
 
 
-class _Deadline:
-    """Stops the program that is running when its time is up, by moving the engine's epoch."""
+class Pipes:
+    """Frames from and to the supervisor."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
-        self._changed = threading.Condition()
-        self._order: list[float | None] = [None]  # a new object with each order, so that one can be told from the next
-        threading.Thread(target=self._watch, daemon=True).start()
+    def __init__(self, source: BinaryIO, out: BinaryIO) -> None:
+        self._source, self._out = source, out
 
-    def set(self, seconds: float | None) -> None:
-        """Start the clock, or stop it with None. Once this returns, no earlier order moves the epoch."""
-        with self._changed:
-            self._order = [seconds]
-            self._changed.notify()
+    def write(self, frame: bytes) -> None:
+        """Send one frame."""
+        self._out.write(len(frame).to_bytes(HEADER))
+        self._out.write(frame)
+        self._out.flush()
 
-    def _watch(self) -> None:
-        with self._changed:
+    def read(self) -> bytes:
+        """The next frame. Raises `EOFError` at the end of the stream."""
+        header = self._source.read(HEADER)
+        size = int.from_bytes(header)
+        if len(header) < HEADER or size > MAX_REQUEST:
+            raise EOFError
+        frame = self._source.read(size)
+        if len(frame) < size:
+            raise EOFError
+        return frame
+
+
+class Worker:
+    """The programs of this process and the call that it runs."""
+
+    def __init__(self, pipes: Pipes) -> None:
+        self._pipes = pipes
+        self._programs: dict[str, Runnable] = {}  # filled once, by `load`
+        self._host_bytes = 0  # what the running call's next host call may take; set by `serve` and `ask`
+
+    def load(self, cache_dir: Path, settings: component.Settings, programs: Sequence[Program]) -> None:
+        """Load, then give up files. Raises `SandboxError`, and `Refused` for a caller's program that is not one."""
+        self._engine = component.engine(settings)
+        for program in programs:
+            path = component.cached(cache_dir, program.sha256, settings)
+            if path is None:
+                raise SandboxError(f"no compiled {program.role} in {cache_dir}: prepare the sandbox first")
+            self._programs[program.role] = load(
+                self._engine, program, component.load(self._engine, path, program.form), self.ask
+            )
+        lock.close_files()
+        self._deadline = runner.Deadline(self._engine)
+        for role, runnable in self._programs.items():
+            if role != "given":  # a caller's program runs locked only
+                runner.run(self._engine, self._deadline, runnable, _WARM | {"seed": "", "clock_ms": 0}, b"{}")
+
+    def ask(self, name: str, request: str) -> tuple[bool, str]:
+        """What the supervisor answers to a host call. Raises `Stop`."""
+        encoded, text = name.encode(), request.encode()
+        if len(encoded) > MAX_NAME or len(encoded) + len(text) > self._host_bytes:
+            raise Stop("host", "size")
+        self._pipes.write(ASK + len(encoded).to_bytes(2) + encoded + text)
+        answer = self._pipes.read()
+        if answer[:1] == STOP:
+            status, detail = json.loads(answer[1:])
+            raise Stop(status, detail)
+        self._host_bytes -= len(encoded) + len(text) + len(answer) - 1
+        return answer[:1] == ANSWER, answer[1:].decode()
+
+    def serve(self) -> None:
+        """Run jobs until standard input ends."""
+        with contextlib.suppress(EOFError):
             while True:
-                order = self._order
-                woken = self._changed.wait(order[0])
-                # A timed-out wait may get the lock back after the next order was given.
-                if not woken and self._order is order:
-                    self._engine.increment_epoch()
-                    self._order = [None]
+                order, request = json.loads(self._pipes.read()), self._pipes.read()
+                self._host_bytes = order["host_bytes"]
+                report, said = runner.run(self._engine, self._deadline, self._programs[order["role"]], order, request)
+                self._pipes.write(REPORT + json.dumps(report).encode())
+                self._pipes.write(said)
 
 
-class Runner:
-    """One engine and its compiled component."""
-
-    def __init__(self, engine: "Engine", compiled: "Component") -> None:
-        self._engine = engine
-        self._component = compiled
-        self._deadline = _Deadline(engine)
-
-    def run(self, limits: dict[str, Any], request: str) -> tuple[dict[str, Any], bytes]:
-        """What this process says of the call, and what the program says. Never raises on the program's account."""
-        from wasmtime import Store, WasmtimeError  # noqa: PLC0415
-        from wasmtime.component import Linker  # noqa: PLC0415
-
-        store = Store(self._engine)
-        store.set_limits(memory_size=limits["memory_bytes"])
-        store.set_fuel(limits["fuel"])
-        store.set_epoch_deadline(1)
-        self._deadline.set(limits["wall_seconds"])
-        status, detail, said = "ok", "", b""
-        try:
-            # Linked with nothing: a component with an import would fail here.
-            instance = Linker(self._engine).instantiate(store, self._component)
-            function = instance.get_func(store, "run")
-            assert function is not None  # noqa: S101  the digest-pinned component exports it
-            said = function(store, request).encode()
-        except WasmtimeError as e:
-            status, detail = _trap(str(e))
-        finally:
-            self._deadline.set(None)
-        used = limits["fuel"] - store.get_fuel()
-        if len(said) > limits["answer_bytes"]:
-            status, detail, said = "output", "the program's answer is larger than all its limits together", b""
-        return {"status": status, "detail": detail, "fuel_used": used}, said
-
-
-def _trap(text: str) -> tuple[str, str]:
-    """Our status for a wasmtime error, and the one useful word of it."""
-    cause = text.rpartition("wasm trap: ")[2]
-    if "fuel" in cause:
-        return "fuel", ""
-    if "interrupt" in cause:
-        return "deadline", ""
-    if "call stack exhausted" in cause:
-        return "trap", "stack"
-    if "memory" in text and "exceeds" in text:
-        return "memory", ""
-    if "unreachable" not in cause:
-        return "trap", cause[:80]
-    # The first function of the C library in the backtrace is the service that was asked for.
-    service = text.partition("libc.so!")[2].partition("\n")[0]
-    return "trap", service[:80]
-
-
-def _write(out: BinaryIO, frame: bytes) -> None:
-    out.write(len(frame).to_bytes(HEADER))
-    out.write(frame)
-    out.flush()
-
-
-def _read(source: BinaryIO) -> bytes:
-    """The next frame. Raises `EOFError` at the end of the stream."""
-    header = source.read(HEADER)
-    size = int.from_bytes(header)
-    if len(header) < HEADER or size > MAX_REQUEST:
-        raise EOFError
-    frame = source.read(size)
-    if len(frame) < size:
-        raise EOFError
-    return frame
-
-
-def _lock_down() -> None:
-    """Give up what this process will not need; where the platform lacks one of these, the others still hold."""
-    if os.name != "posix":
-        return
-    import resource  # noqa: PLC0415
-
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):  # no memory image, no file, written by accident
-        resource.setrlimit(limit, (0, 0))
-
-
-def _die_with_parent() -> None:
-    """The kernel kills this process when its supervisor goes, even in the middle of a program."""
-    if sys.platform != "linux":
-        return  # end of standard input, seen between two jobs, has to do
-    parent = os.getppid()
-    prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # of this thread and those it starts: so before any
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it went before the call
-        os._exit(0)
-
-
-def _serve(cache_dir: Path, source: BinaryIO, out: BinaryIO) -> None:
+def _start(pipes: Pipes, cache_dir: str, settings: str, programs: str, promise: str) -> Worker | None:
+    """A locked worker; None after saying why there is none."""
+    worker = Worker(pipes)
+    problem: dict[str, Any] = {}
     try:
-        engine = component.engine()
-        path = component.cached(cache_dir, component.shipped().sha256)
-        if path is None:
-            raise SandboxError(f"no compiled component in {cache_dir}: prepare the sandbox first")
-        runner = Runner(engine, component.load(engine, path))
+        worker.load(Path(cache_dir), json.loads(settings), [Program(**told) for told in json.loads(programs)])
+        os.dup2(1, 2)  # standard error was for a failed start
+        lock.lock(json.loads(promise))
     except SandboxError as e:
-        _write(out, json.dumps({"ready": False, "error": str(e)}).encode())
-        return
-    os.dup2(1, 2)  # standard error was for a failed start
-    _lock_down()
-    _write(out, json.dumps({"ready": True}).encode())
-    with contextlib.suppress(EOFError):
-        while True:
-            limits, request = json.loads(_read(source)), _read(source).decode()
-            report, said = runner.run(limits, request)
-            _write(out, json.dumps(report).encode())
-            _write(out, said)
+        problem = {"error": str(e)}
+    except Refused as e:
+        problem = {"refused": str(e)}
+    except OSError as e:
+        problem = {"error": f"the sandbox's worker cannot be locked ({e}): nothing runs in one that is not"}
+    pipes.write(json.dumps({"ready": not problem, **problem}).encode())
+    return None if problem else worker
+
+
+def _serve(source: BinaryIO, out: BinaryIO) -> None:
+    worker = _start(Pipes(source, out), *sys.argv[1:])
+    if worker is not None:
+        worker.serve()
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    _die_with_parent()
+    lock.die_with_parent()
     source, out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):  # a stray print cannot break into the frames
         os.dup2(null, descriptor)
     threading.stack_size(_STACK)
-    thread = threading.Thread(target=_serve, args=(Path(sys.argv[1]), source, out))
+    thread = threading.Thread(target=_serve, args=(source, out))
     thread.start()
     thread.join()
 

@@ -186,8 +186,14 @@ async def test_output_is_kept_up_to_its_limit(sandbox: WasmSandbox, stream: str)
     code = f"import sys\nfor _ in range(n): print('é' * 50, file=sys.{stream})"
     whole = await sandbox.run(Job(code, {"n": 2}))
     assert (getattr(whole, stream), whole.truncated) == (("é" * 50 + "\n") * 2, False)
-    cut = await sandbox.run(Job(code, {"n": 10}, limits=Limits(output_bytes=112)))
+    cut = await sandbox.run(Job(code, {"n": 10}, limits=Limits(stdout_bytes=112, stderr_bytes=112)))
     assert (getattr(cut, stream), cut.truncated) == ("é" * 50 + "\n" + "é" * 5, True)
+
+
+async def test_each_stream_has_a_limit_of_its_own(sandbox: WasmSandbox) -> None:
+    code = "import sys\nprint('o' * 50)\nprint('e' * 50, file=sys.stderr)"
+    outcome = await sandbox.run(Job(code, limits=Limits(stdout_bytes=10)))
+    assert (outcome.stdout, outcome.stderr, outcome.truncated) == ("o" * 10, "e" * 50 + "\n", True)
 
 
 async def test_fuel_stops_alike_everywhere(sandbox: WasmSandbox) -> None:
@@ -260,12 +266,12 @@ FORGED = [
 ]
 
 
-SMALL = Limits(result_bytes=500, output_bytes=500, files_bytes=500, depth=3)
+SMALL = Limits(result_bytes=500, stdout_bytes=500, stderr_bytes=500, files_bytes=500, depth=3)
 
 
 @pytest.mark.parametrize("text", FORGED)
 async def test_a_forged_answer_is_refused(text: str) -> None:
-    outcome = answer.outcome({"status": "ok", "detail": "", "fuel_used": 7}, text.encode(), SMALL)
+    outcome = answer.outcome({"status": "ok", "detail": "", "fuel_used": 7}, text.encode(), Job("1", limits=SMALL))
     assert (outcome.status, outcome.value, outcome.fuel_used) == ("output", None, 7)
     assert outcome.error is not None
 

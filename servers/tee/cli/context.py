@@ -1,0 +1,79 @@
+"""What every command gets from the composition root, and how it says things."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+class Commands(Protocol):
+    """Where a command declares itself: argparse's subparsers."""
+
+    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser:  # noqa: A002 - argparse's own word
+        """One more command; `set_defaults(run=...)` names its `Run`."""
+        ...
+
+
+class UserError(Exception):
+    """A mistake of the user's to mend. One line: what, where, what to do."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """`clock` returns milliseconds since 1970; on descriptor `pin` whoever started this waits for our public key."""
+
+    clock: Callable[[], int]
+    environ: Mapping[str, str]
+    version: str
+    pin: int | None = None
+
+
+class Run(Protocol):
+    """What runs a command. Returns the exit code; raises `UserError`, `SandboxError` and `OSError`, which end in 2."""
+
+    async def __call__(self, options: argparse.Namespace, context: Context) -> int:
+        """Run it with the parsed options."""
+        ...
+
+
+def default_cache(environ: Mapping[str, str]) -> Path:
+    """Where compiled components are kept unless `--cache` says otherwise."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etmcp"
+
+
+def own_cache(options: argparse.Namespace) -> Path:
+    """The folder of `--cache`, made if need be. Raises `OSError`."""
+    cache: Path = options.cache
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return cache
+
+
+def read_key(file: Path | None) -> Ed25519PrivateKey:
+    """The key in a file of 64 hex digits, a new one without. Raises `UserError` and `OSError`."""
+    if file is None:
+        return Ed25519PrivateKey.generate()
+    try:
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text().strip()))
+    except ValueError as e:
+        raise UserError(f"{file}: {e}; name a file with 64 hex digits") from e
+
+
+def say(line: str) -> None:
+    """A line for people; standard output may carry the protocol."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def fail(line: str) -> int:
+    """Say what failed. The exit code for it."""
+    say(f"etmcp-tee: {line}")
+    return 2
+
+
+def forget_output() -> None:
+    """Nobody takes it: what is still buffered must not fail once more at the interpreter's exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,66 @@
+"""What `stdio` and `http` share: their options, and the server that both offer."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from attest.arguments import positive
+from attest.schemes.software import SoftwareAttester
+from servers.pin import pin
+from servers.tee.cli.context import Context, own_cache, read_key, say
+from servers.tee.cli.policies import chosen_policy, declare_policy, known_secrets
+from servers.tee.cli.tiers import native
+from servers.tee.engine import Engine, Prepared
+from servers.tee.fetching import EngineFetch
+from servers.tee.library.function import Tier
+from servers.tee.library.library import Library
+from servers.tee.sandbox.wasm import WasmSandbox
+from servers.tee.server import TeeServer, build
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that serves."""
+    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="sandbox processes, calls at once")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
+    parser.add_argument("--library", type=Path, metavar="DIR", help="functions that were added there with `library`")
+    parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
+    declare_policy(parser)
+
+
+@asynccontextmanager
+async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerator[tuple[TeeServer, str]]:
+    """The server over its engine, watching its library, and its attester's key in hex.
+
+    Raises `UserError`, `SandboxError`, `OSError`.
+    """
+    key, policy = read_key(options.key_file), chosen_policy(options)
+    secrets = known_secrets(policy, context)
+    sandboxes: dict[Tier, Prepared] = {"wasm": WasmSandbox(own_cache(options), options.workers)}
+    environment = {name: str(value) for name, value in sandboxes["wasm"].environment.items() if isinstance(value, str)}
+    attester = SoftwareAttester(key, context.clock, environment)
+    if context.pin is not None:
+        pin(context.pin, attester.public_key)
+    async with AsyncExitStack() as stack:
+        process = await native(stack, options.workers)
+        tiers: dict[str, str | None] = {"process": process} if isinstance(process, str) else {}
+        if not isinstance(process, str):
+            sandboxes["process"] = process
+        engine = await stack.enter_async_context(Engine(sandboxes, policy, say))
+        tiers |= {tier: engine.refusal(tier, policy) for tier in sandboxes}
+        server = build(
+            engine,
+            Library(options.library, tiers),
+            attester,
+            version=context.version,
+            clock=context.clock,
+            say=say,
+            fetch=EngineFetch(secrets),
+            require_sealed=options.require_sealed,
+        )
+        watching = asyncio.create_task(server.watch())  # no task group: what the caller raises must come out as it is
+        try:
+            yield server, attester.public_key.hex()
+        finally:
+            watching.cancel()
