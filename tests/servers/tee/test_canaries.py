@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 
 from attest import wire
 from attest.call import CallHeader, open_reply, sealed_request
+from attest.evidence import Binding
 from attest.seal import PublicKey, SealingKey
 from servers.tee.sandbox.wasm import WasmSandbox
 from tests.support.rawclient import envelope
@@ -49,10 +51,14 @@ class Server:
             told = json.loads(self.said[-1])
         return told
 
-    def sealed(self, method: str, params: Json) -> str:
-        """What came of a sealed call, as text."""
+    def binding(self) -> Binding:
+        """The keys that its evidence names."""
         text = self.ask("resources/read", {"uri": wire.EVIDENCE_URI + "00" * 32})["result"]["contents"][0]["text"]
-        binding, key = wire.load_evidence(text)[1], SealingKey()
+        return wire.load_evidence(text)[1]
+
+    def sealed(self, method: str, params: Json, binding: Binding | None = None) -> str:
+        """What came of a sealed call, as text."""
+        binding, key = binding or self.binding(), SealingKey()
         now = time.time_ns() // 1_000_000
         header = CallHeader(method, binding.key_id, secrets.token_hex(32), "00" * 16, now)
         carried = {**params, "_meta": {**envelope(), "progressToken": 1}}
@@ -115,6 +121,19 @@ def test_sealed_words_are_in_no_file_no_log_and_nowhere_on_the_wire(
     assert held(component_cache, words) == []
     assert [line for line in server.said if any(word.encode() in line for word in words)] == []
     assert sandbox.environment  # it was compiled before, so the server only opened it
+
+
+def test_a_signal_changes_the_keys_and_calls_go_on(tmp_path: Path, sandbox: WasmSandbox, component_cache: Path) -> None:
+    with running(tmp_path, component_cache) as server:
+        before = server.binding()
+        server.process.send_signal(signal.SIGUSR1)
+        while (after := server.binding()).key_id == before.key_id:
+            pass  # until the signal got there: each turn is a round trip
+        assert after.boot_id == before.boot_id
+        assert '"ok"' in server.sealed("tools/call", {"name": "run_python", "arguments": {"code": "'ok'"}}, before)
+        assert '"ok"' in server.sealed("tools/call", {"name": "run_python", "arguments": {"code": "'ok'"}})
+    assert f"etmcp-tee: new keys {after.key_id}" in (tmp_path / "stderr").read_text()
+    assert sandbox.environment
 
 
 @pytest.mark.skipif(STRACE is None, reason="needs strace, to see what is written and deleted again")
