@@ -49,6 +49,10 @@ class Unknown(Exception):
     """No server offers what was asked for; the text names it and says where to look."""
 
 
+Look = Callable[[Member, Audience], Awaitable[str]]
+"""What is asked of a member for an audience; a few words about its state."""
+
+
 class Aggregate:
     """The members of one gateway by alias, in the order of the configuration."""
 
@@ -68,11 +72,7 @@ class Aggregate:
 
     async def survey(self, audience: Audience = SHARED) -> dict[str, str]:
         """Ask every member what it offers, all at once; return each one's state in a few words."""
-
-        async def look(member: Member) -> str:
-            return (await member.survey(audience)).review.state
-
-        return await self._everywhere(audience, look)
+        return await self._everywhere(audience, _survey, self.members)
 
     def told(self, error: Withheld | UpstreamError | UserError) -> str:
         """A failure as a client may read it: in none of the server's own words where it must prove what it says."""
@@ -126,7 +126,7 @@ class Aggregate:
         identity = "uri" if key == "resources" else "uriTemplate"
         gathered: dict[str, Items] = {}
 
-        async def look(member: Member) -> str:
+        async def look(member: Member, audience: Audience) -> str:
             if key == "resourceTemplates":
                 listing = await member.survey(audience)
                 approved = listing.approved("template", listing.offer.templates)
@@ -136,7 +136,7 @@ class Aggregate:
             gathered[member.alias] = await member.items(link, method, key, anyio.current_time() + SURVEY_SECONDS)
             return "ready"
 
-        states = await self._everywhere(audience, look)
+        states = await self._everywhere(audience, look, self.members)
         freshness = LONGEST if len(gathered) == len(self.members) else STALE
         found: dict[str, Json] = {}
         before = self._listed[key].items()
@@ -294,9 +294,9 @@ class Aggregate:
         return advertise(names, rules)
 
     async def _route(self, what: str, advertised: Any, audience: Audience) -> tuple[str, str]:
-        unheard = any(not member.heard(audience) for member in self.members.values())
+        unheard = {alias: member for alias, member in self.members.items() if not member.heard(audience)}
         if unheard and advertised not in self._table(what, audience)[0]:
-            await self.survey(audience)
+            await self._everywhere(audience, _survey, unheard)  # those that were heard have not got it
         try:
             return self._table(what, audience)[0][str(advertised)]
         except KeyError:
@@ -330,7 +330,7 @@ class Aggregate:
         content = {"uri": params["uri"], "mimeType": "application/json", "text": text}
         return {"result": {"contents": [content], "ttlMs": 0, "cacheScope": "private"}}
 
-    async def _everywhere(self, audience: Audience, look: Callable[[Member], Awaitable[str]]) -> dict[str, str]:
+    async def _everywhere(self, audience: Audience, look: Look, members: Mapping[str, Member]) -> dict[str, str]:
         """Each member's state: what `look` says of it, or how it failed. A member that is down is not waited for."""
 
         async def one(member: Member) -> str:
@@ -343,14 +343,17 @@ class Aggregate:
                         await connections.link(audience)
                     except UserError as e:  # its manifest cannot be read
                         return f"failed: {self.told(e)}"
-                    return await look(member)
+                    return await look(member, audience)
             except (Withheld, UpstreamError) as e:
                 return f"failed: {self.told(e)}"
             return "failed: no answer yet; it is still being waited for"
 
-        members = self.members  # may be replaced meanwhile
         states = await asyncio.gather(*map(one, members.values()))
         return {alias: state for alias, state in zip(members, states, strict=True) if alias in self.members}
+
+
+async def _survey(member: Member, audience: Audience) -> str:
+    return (await member.survey(audience)).review.state
 
 
 def _views(tools: Iterable[Json]) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from registry.catalogue.entry import identify
 from registry.catalogue.versions import rank
+from registry.database import connect
 from registry.errors import NotFound, Refused, RegistryError
 
 Status = Literal["active", "deprecated", "deleted"]
@@ -71,10 +72,8 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._connection = connect(path)
             self._connection.row_factory = sqlite3.Row
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(SCHEMA)
         except sqlite3.Error as e:
             raise RegistryError("storage", f"{path}: {e}") from e

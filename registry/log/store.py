@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attest.tlog import Checkpoint
+from registry.database import connect
 from registry.errors import LogFailure
 
 SCHEMA = """
@@ -125,10 +126,7 @@ class LogStore:
 
 def _connect(path: Path) -> sqlite3.Connection:
     with _as_failure():
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        return connection
+        return connect(path)
 
 
 @contextmanager

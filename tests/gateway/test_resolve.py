@@ -6,9 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,17 @@ from attest.tlog import Checkpoint, open_checkpoint
 from gateway.resolve import ADVICE, Local, Remote, Unresolved, Wanted
 from gateway.resolve.reader import SessionReader
 from gateway.resolve.steps import resolve
-from gateway.upstream.http import HttpTransport, new_pool
 from gateway.upstream.session import ClientFace, Session
 from gateway.upstream.spawn import Command
 from gateway.upstream.stdio import open_stdio
 from registry.log.leaf import Leaf
 from registry.log.log import Log
+from tests.gateway.registry_scene import US, Place, asked, reading
 from tests.registry.process import REGISTRY, answered, imported, key_file, of, publish, registry, send
 from tests.registry.scene import KEY, NAME, OTHER, entry, manifest, raw
 
 pytestmark = pytest.mark.anyio
 Json = dict[str, Any]
-US = {"name": "etmcp", "version": "0"}
 OFFICIAL = "io.modelcontextprotocol.registry/official"
 REMOTE = {"remotes": [{"type": "streamable-http", "url": "https://weather.example.com/mcp"}]}
 PACKAGE = {"registryType": "npm", "identifier": "weather", "version": "1.2.0", "transport": {"type": "stdio"}}
@@ -46,19 +44,6 @@ PUBLISHED: dict[tuple[str, str], Json] = {
     (NAME, "0.8.0"): REMOTE,
     ("com.example/other", "1.0.0"): REMOTE,
 }
-
-
-@dataclass(frozen=True)
-class Place:
-    """A registry with all of that in it; `early` is what it said of 1.0.0 before the rest came."""
-
-    url: str
-    folder: Path
-    log: NoteKey
-    early: dict[str, Json]
-
-    def wanted(self, version: str = "1.0.0", **changed: Any) -> Wanted:
-        return replace(Wanted(NAME, version, self.log), **changed)
 
 
 @pytest.fixture(scope="module")
@@ -79,27 +64,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         log = re.search(r"log (\S+)", (folder / "registry.log").read_text())
         assert log
         yield Place(url, folder, NoteKey.parse(log[1]), early)
-
-
-async def asked(url: str) -> dict[str, Json]:
-    """Both answers about 1.0.0."""
-    async with reading(url) as reader:
-        what = {"name": NAME, "version": "1.0.0"}
-        return {tool: await reader.call(tool, what) for tool in ("registry_get", "registry_verify")}
-
-
-@asynccontextmanager
-async def reading(url: str) -> AsyncGenerator[SessionReader]:
-    """The registry over one of the gateway's own sessions."""
-    pool = new_pool()
-    transport = HttpTransport("registry", pool, f"{url}/mcp")
-    session = Session("registry", transport, face=ClientFace({}, US))
-    await session.connect(deadline=anyio.current_time() + 20)
-    try:
-        yield SessionReader(session, US)
-    finally:
-        await transport.aclose()
-        await pool.close()
 
 
 Change = Callable[["Lies"], None]

@@ -17,12 +17,9 @@ from mcp_types import (
     CompleteRequestParams,
     CompleteResult,
     EmptyResult,
-    ResourceListChangedNotification,
-    ResourceUpdatedNotification,
     SubscribeRequest,
     SubscribeRequestParams,
     SubscriptionFilter,
-    SubscriptionsAcknowledgedNotification,
     SubscriptionsListenRequest,
     SubscriptionsListenRequestParams,
     SubscriptionsListenResult,
@@ -35,6 +32,7 @@ from attest.identity import META, Request, sign_assertion
 from servers.storage.identity import SingleUser
 from servers.storage.store import Quota
 from servers.storage.uris import RESULT_TEMPLATE, TEMPLATE, VERSION_TEMPLATE
+from tests.servers.storage.ear import Ear
 from tests.servers.storage.scene import START, Stage, stage, text
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +85,7 @@ class As:
 
 
 @asynccontextmanager
-async def alice(scene: Stage, era: Era, ear: "Ear | None" = None) -> AsyncGenerator[As]:
+async def alice(scene: Stage, era: Era, ear: Ear | None = None) -> AsyncGenerator[As]:
     async with Client(scene.server, mode=era, message_handler=ear, cache=None) as client:
         yield As(client, scene, "alice")
 
@@ -238,43 +236,6 @@ async def test_a_long_list_comes_in_pages(tmp_path: Path) -> None:
             names += [resource.name for resource in page.resources]
             cursor, pages = page.next_cursor, pages + 1
         assert (names, pages) == ([f"{number:03}" for number in range(450)], 3)
-
-
-class Ear:
-    """What a client is told besides answers, in order."""
-
-    def __init__(self) -> None:
-        self._send, self._receive = anyio.create_memory_object_stream[str](100)
-
-    def __enter__(self) -> "Ear":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._send.close()
-        self._receive.close()
-
-    async def __call__(self, message: Any) -> None:
-        if isinstance(message, ResourceUpdatedNotification):
-            await self._send.send(message.params.uri)
-        elif isinstance(message, ResourceListChangedNotification):
-            meta = dict(message.params.meta or {}) if message.params else {}
-            await self._send.send(f"list of {meta[META]['user']}" if META in meta else "list")
-        elif isinstance(message, SubscriptionsAcknowledgedNotification):
-            await self._send.send("acknowledged")
-
-    async def hears(self, *expected: str) -> None:
-        with anyio.fail_after(10):
-            assert [await self._receive.receive() for _ in expected] == list(expected)
-
-    async def hears_of(self, expected: str) -> None:
-        """This, whatever comes before it."""
-        with anyio.fail_after(10):
-            while await self._receive.receive() != expected:
-                pass
-
-    @property
-    def waiting(self) -> int:
-        return self._receive.statistics().current_buffer_used
 
 
 A, B = "etmcp://alice/a", "etmcp://bob/a"

@@ -1,0 +1,85 @@
+"""The only way out of a sandbox: what the policy's `network` grants is dialled, everything else is refused and logged.
+
+`gate` decides, resolves and dials; `proxy` serves programs on a listener in their own network namespace; `fetch` is the
+same for a program that has no sockets. Whatever a guest sends is parsed, decided and written anew, never passed on raw
+before it was decided.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["allowed", "denied", "failed"]
+MAX_LISTED = 64
+"""Connections that a receipt lists one by one; the rest are in its sums."""
+
+
+class Refused(Exception):
+    """The policy, or the way a request is written, keeps it from going out. `code` is for logs."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class Unreachable(Exception):
+    """It was granted, and it failed on the way. `code` is for logs."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One attempt to reach something, as the engine saw it. No secret and no payload is ever in it."""
+
+    host: str
+    """As granted, or as asked for: printable ASCII, at most 255 characters."""
+    port: int
+    scheme: str
+    verdict: Verdict
+    reason: str = ""
+    """A code where it was not allowed, or was cut."""
+    address: str = ""
+    """What kind of address was dialled: `public`, or why it is none; empty if none was."""
+    leaf: str = ""
+    """SHA-256 of the server's certificate, where the proxy itself spoke TLS."""
+    sent: int = 0
+    received: int = 0
+    """Bytes on the wire to and from the host."""
+    request: str = ""
+    """Method and path, where the policy records requests and the proxy read one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What a receipt says; what is empty is left out."""
+        told = {"host": self.host, "port": self.port, "scheme": self.scheme, "verdict": self.verdict}
+        more = {"reason": self.reason, "address": self.address, "leaf": self.leaf, "request": self.request}
+        return (
+            told
+            | {name: text for name, text in more.items() if text}
+            | {
+                "sent": self.sent,
+                "received": self.received,
+            }
+        )
+
+
+Record = Callable[[Connection], None]
+
+
+def shown(text: str) -> str:
+    """What a guest wrote, fit for a log."""
+    return "".join(c if " " < c < "\x7f" else "?" for c in text[:255])
+
+
+def usage(connections: Iterable[Connection]) -> Mapping[str, Any]:
+    """The `egress` member of `Outcome.usage`."""
+    found = list(connections)
+    return {
+        "connections": len(found),
+        "denied": sum(each.verdict == "denied" for each in found),
+        "sent": sum(each.sent for each in found),
+        "received": sum(each.received for each in found),
+        "log": [each.to_json() for each in found[:MAX_LISTED]],
+    }
