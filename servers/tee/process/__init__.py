@@ -31,6 +31,8 @@ class Mount:
     """Absolute; not in the scratch directory, `/proc`, `/dev` or `/usr`."""
     writable: bool = False
     """The sandbox's user (`Launcher.uid`) must be allowed to write there; nothing bounds how much."""
+    executable: bool | None = None
+    """Whether programs in it may be run; None: unless it is writable. What is in the scratch directory never may."""
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a place that cannot be one."""

@@ -239,6 +239,7 @@ def _prepare(channel: socket.socket, settings: dict[str, Any], _: list[int]) -> 
         "no_cgroups": groups.missing,
         "folders": [str(folder) for folder in groups.folders],
         "uid": uid,
+        "closed": "" if not refused or _reachable(prefix) else str(prefix),
         "python": platform.python_version(),
     }
 
@@ -253,6 +254,8 @@ def _own_view(uid: int, prefix: Path, packages: list[Path]) -> tuple[int, str]:
         try:
             mounts.host_view()
         except PermissionError:
+            if os.geteuid() == 0:  # root without its rights, as in a container: a map of its own would map to root
+                raise
             _become_own_root(uid)
             mounts.host_view()
         mounts.build_skeleton(prefix, packages)
@@ -261,12 +264,13 @@ def _own_view(uid: int, prefix: Path, packages: list[Path]) -> tuple[int, str]:
     return uid, ""
 
 
+def _reachable(folder: Path) -> bool:
+    """Whether any user of the system may enter it."""
+    return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
+
+
 def _become_own_root(uid: int) -> None:
     """Rights over a user namespace of this process' own, where it has none over the system."""
-    if os.geteuid() == 0:  # root without its rights, as in a container: nothing is to run as that user
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-        kernel.prctl(kernel.DUMPABLE, 1)  # or the maps below belong to the system's root
     gid = os.getegid()
     kernel.unshare(kernel.NEW_USER)
     Path("/proc/self/setgroups").write_text("deny")

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import struct
 from typing import Any
 
 from servers.tee.process.syscalls import NUMBERS
@@ -40,6 +41,11 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
     """`mount(2)`. Raises `OSError`, whose text names the target."""
     text = [None if s is None else os.fsencode(s) for s in (source, target, kind, data)]
     _checked(_libc.mount(text[0], text[1], text[2], ctypes.c_ulong(flags), text[3]), f"mount {target}")
+
+
+def restrict_mounts(target: str, flags: int) -> None:
+    """Add flags (`READ_ONLY` to `NO_EXEC`) to the mount at `target` and to every one below it. Raises `OSError`."""
+    syscall("mount_setattr", -100, os.fsencode(target), 0x8000, struct.pack("<QQQQ", flags, 0, 0, 0), 32)
 
 
 def detach(target: str) -> None:

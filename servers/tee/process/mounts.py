@@ -24,8 +24,6 @@ _FILES = {
     "etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
-# Flags of a mount that a user namespace may not take off again (statvfs to mount).
-_KEPT = {os.ST_NOEXEC: kernel.NO_EXEC, os.ST_NOSUID: kernel.NO_SUID, os.ST_NODEV: kernel.NO_DEVICES}
 
 
 def host_view() -> None:
@@ -68,7 +66,7 @@ def enter(bounds: Bounds, mounts: Sequence[tuple[Mount, int]]) -> None:
         kernel.mount(SKELETON, SKELETON, None, kernel.BIND | kernel.RECURSIVE)
     os.chdir(SKELETON)
     size = f"mode=1777,size={bounds.scratch_bytes},nr_inodes={bounds.scratch_inodes}"
-    kernel.mount("tmpfs", SCRATCH[1:], "tmpfs", _SAFE, size)
+    kernel.mount("tmpfs", SCRATCH[1:], "tmpfs", _SAFE | kernel.NO_EXEC, size)
     kernel.mount("proc", "proc", "proc", _SAFE | kernel.NO_EXEC, "hidepid=2,subset=pid")
     kernel.syscall("pivot_root", b".", b".")
     kernel.detach(".")
@@ -106,22 +104,22 @@ def _extend(mounts: Sequence[tuple[Mount, int]]) -> None:
                 place.mkdir()
                 kernel.mount(str(source), str(place), None, kernel.BIND | kernel.RECURSIVE)
         for mount, opened in sorted(mounts, key=lambda pair: pair[0].target):
-            _show(f"/proc/self/fd/{opened}", root / mount.target[1:], writable=mount.writable)
+            runs = not mount.writable if mount.executable is None else mount.executable
+            _show(f"/proc/self/fd/{opened}", root / mount.target[1:], writable=mount.writable, runs=runs)
     finally:
         os.close(shared)
     _close(root)
 
 
-def _show(source: str, place: Path, *, writable: bool = False) -> None:
+def _show(source: str, place: Path, *, writable: bool = False, runs: bool = True) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     if os.path.isdir(source):  # noqa: PTH112
         place.mkdir(exist_ok=True)
     else:
         place.touch()
-    kernel.mount(source, str(place), None, kernel.BIND | (0 if writable else kernel.RECURSIVE))
-    kept = os.statvfs(place).f_flag
-    flags = _SAFE | (0 if writable else kernel.READ_ONLY) | sum(own for flag, own in _KEPT.items() if kept & flag)
-    kernel.mount(None, str(place), None, kernel.BIND | kernel.REMOUNT | flags)
+    kernel.mount(source, str(place), None, kernel.BIND | kernel.RECURSIVE)
+    flags = _SAFE | (0 if writable else kernel.READ_ONLY) | (0 if runs else kernel.NO_EXEC)
+    kernel.restrict_mounts(str(place), flags)
 
 
 def _close(root: Path) -> None:

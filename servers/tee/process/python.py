@@ -145,7 +145,14 @@ def environment(hello: Mapping[str, Any]) -> dict[str, Any]:
     else:
         missing["namespaces"] = str(hello["refused"])
         missing["scratch quota"] = "the scratch directory is on the host's disk"
-        missing["process count"] = "nothing counts the threads of one program" if not hello["cgroups"] else ""
+        if hello["closed"]:
+            missing["library"] = (
+                f"{hello['closed']} is closed to the sandbox's user: only what is imported ahead is there"
+            )
+        if not hello["cgroups"]:
+            missing["process count"] = "nothing counts the threads of one program"
+        if hello["landlock"] < 6:
+            missing["signals"] = "a program may signal other processes of its user"
     if hello["landlock"]:
         mechanisms.append(f"landlock abi {hello['landlock']}")
     else:
@@ -156,7 +163,7 @@ def environment(hello: Mapping[str, Any]) -> dict[str, Any]:
         missing["cgroup"] = str(hello["no_cgroups"])
     profile = {
         "mechanisms": sorted(mechanisms),
-        "missing": sorted(name for name, why in missing.items() if why),
+        "missing": sorted(missing),
         "filters": filters,
         "bounds": asdict(Bounds()),
     }
@@ -167,7 +174,7 @@ def environment(hello: Mapping[str, Any]) -> dict[str, Any]:
         "kernel": platform.release(),
         "determinism": "none: the machine's clock, randomness and instructions",
         "mechanisms": mechanisms,
-        "missing": {name: why for name, why in missing.items() if why},
+        "missing": missing,
         "profile_digest": sha256_hex(canonical(profile)),
     }
 

@@ -77,8 +77,7 @@ def checked(profile: str) -> Mapping[str, Sequence[Step]]:
         "ioctl": _one_of(1, _REQUESTS, ENOTTY),
         "fcntl": _one_of(1, _LOCKING if profile == "python" else (*_LOCKING, 5, 36), EINVAL),
         "prctl": _one_of(0, _PRCTL, EPERM),
-        "prlimit64": [*_argument(2, low=True), Step(JUMP_EQUAL, 0, 3, 0), *_argument(2, low=False),
-                      Step(JUMP_EQUAL, 0, 1, 0), give(ALLOW), fail(EPERM)],
+        "prlimit64": _OWN_LIMITS,
         "socket": _streams(families),
         "socketpair": _PAIRS,
     }  # fmt: skip
@@ -126,6 +125,14 @@ def _streams(families: Sequence[int]) -> list[Step]:
     return [*steps, fail(EAFNOSUPPORT), *kind, fail(EAFNOSUPPORT), give(ALLOW)]
 
 
+def _zero(index: int, after: int) -> list[Step]:
+    """Go on where all 64 bits of an argument are zero, else skip `after` steps more."""
+    low, high = _argument(index, low=True), _argument(index, low=False)
+    return [*low, Step(JUMP_EQUAL, 0, after + 2, 0), *high, Step(JUMP_EQUAL, 0, after, 0)]
+
+
+# One's own limits, and to read them: no process is named and nothing new is given.
+_OWN_LIMITS = [*_zero(0, 5), *_zero(2, 1), give(ALLOW), fail(EPERM)]
 _NO_NAMESPACES = [*_argument(0, low=True), Step(JUMP_ANY_BIT, 0, 1, _NAMESPACES), fail(EPERM), give(ALLOW)]
 _THREADS_ONLY = [*_argument(0, low=True), Step(JUMP_ANY_BIT, 1, 0, _NAMESPACES), Step(JUMP_ANY_BIT, 1, 0, _THREAD),
                  fail(EPERM), give(ALLOW)]  # fmt: skip

@@ -38,7 +38,7 @@ accept 43 202, accept4 288 242, sendto 44 206, recvfrom 45 207, sendmsg 46 211, 
 recvmmsg 299 243, shutdown 48 210, getsockopt 55 209, setsockopt 54 208, getsockname 51 204, getpeername 52 205,
 seccomp 317 277, capset 126 91, mount 165 40, umount2 166 39, pivot_root 155 41, setns 308 268, sethostname 170 161,
 unshare 272 97, pidfd_open 434 434, landlock_create_ruleset 444 444, landlock_add_rule 445 445,
-landlock_restrict_self 446 446, flock 73 32, ptrace 101 117, io_uring_setup 425 425
+landlock_restrict_self 446 446, flock 73 32, mount_setattr 442 442, ptrace 101 117, io_uring_setup 425 425
 """  # name, x86_64, aarch64
 
 

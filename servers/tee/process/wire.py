@@ -45,7 +45,7 @@ def pack(spec: Spec) -> int:
     Raises `ValueError` if it is too long.
     """
     fields = asdict(replace(spec, mounts=(), program=None, program_sha256=""))
-    mounts = [[str(mount.source), mount.target, mount.writable] for mount in spec.mounts]
+    mounts = [[str(mount.source), mount.target, mount.writable, mount.executable] for mount in spec.mounts]
     text = json.dumps(fields | {"mounts": mounts}).encode()
     if len(text) > _MAX_SPEC:
         raise ValueError(f"the arguments and the environment of a program are {len(text)} bytes, over {_MAX_SPEC}")
@@ -57,7 +57,7 @@ def pack(spec: Spec) -> int:
 def unpack(file: int) -> Spec:
     """The spec of `pack`."""
     fields: dict[str, Any] = json.loads(os.pread(file, _MAX_SPEC, 0))
-    fields["mounts"] = tuple(Mount(Path(source), target, writable) for source, target, writable in fields["mounts"])
+    fields["mounts"] = tuple(Mount(Path(source), *rest) for source, *rest in fields["mounts"])
     fields["bounds"] = Bounds(**fields["bounds"])
     fields["argv"] = tuple(fields["argv"])
     fields["program"] = None
