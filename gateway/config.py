@@ -83,6 +83,9 @@ class Settings(BaseModel):
     store: Literal["all", "failed", "none"] = "none"  # which results the storage server keeps
     identity: bool = False  # whether the gateway signs who asks, for this server
     oauth: OAuthSettings | None = None
+    host: Literal["tee"] | None = None  # run its command in a sandbox of etmcp-tee's, which signs for it
+    policy: Path | None = None  # what it may use in there, and whose signature that needs, if any
+    signers: tuple[HexKey, ...] = ()
 
     def naming(self) -> Rules:
         """How its names are offered."""
@@ -148,6 +151,12 @@ class Server(BaseModel):
             return f': "type" {self.type} does not fit; correct it or leave it out'
         if settings.version is not None and settings.name is None:
             return '.etmcp: "version" is of a registry\'s entry; give "name" with it'
+        if settings.host is not None and self.url is not None:
+            return '.etmcp: "host" is for a server that is started here; it has a "url"'
+        if settings.host is None and (settings.policy or settings.signers):
+            return '.etmcp: "policy" and "signers" are for a hosted server; add "host": "tee"'
+        if settings.signers and settings.policy is None:
+            return '.etmcp: "signers" sign a "policy"; add it'
         if (settings.manifest is None) != (settings.publisher is None):
             return '.etmcp: "manifest" and "publisher" go together; give both'
         return None
@@ -282,15 +291,14 @@ def _read(path: Path) -> tuple[_File, str]:
 
 
 def _found(alias: str, server: Server, folder: Path, environ: Mapping[str, str]) -> Server:
-    """With its variables filled in, and the manifest's path taken from where the configuration file is."""
+    """With its variables filled in, and its files' paths taken from where the configuration file is."""
     try:
         filled = server.filled(environ)
     except Unset as e:
         raise Unset(f"{alias}.{e}") from None
-    if server.etmcp.manifest is None:
-        return filled
-    settings = filled.etmcp.model_copy(update={"manifest": folder / server.etmcp.manifest})
-    return filled.model_copy(update={"etmcp": settings})
+    named = {name: getattr(server.etmcp, name) for name in ("manifest", "policy")}
+    placed = {name: (folder / path).absolute() for name, path in named.items() if path is not None}
+    return filled.model_copy(update={"etmcp": filled.etmcp.model_copy(update=placed)}) if placed else filled
 
 
 def _lacks(server: Server, servers: Mapping[str, Server], registry: RegistryServer | None) -> str | None:

@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 
 from attest.arguments import Arguments
-from servers.tee.cli import http, library, policy, replay, stdio
+from servers.tee.cli import host, http, library, policy, replay, stdio
 from servers.tee.cli.context import Context, UserError, default_cache, fail, forget_output
 from servers.tee.sandbox import SandboxError
 
-COMMANDS = (stdio, http, library, replay, policy)
+COMMANDS = (stdio, http, host, library, replay, policy)
 
 
 class _Everywhere(Arguments):

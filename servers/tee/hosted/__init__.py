@@ -1,7 +1,7 @@
 """Other people's stdio MCP servers, each session in a sandbox of its own: the service tier.
 
-`naming` reads what is wanted, `install` fetches it once without running any of it, `program` turns it into what a sandbox
-starts, `session` is one running server, `relay` passes its MCP on unchanged and `server` puts our receipts around it.
+`naming` reads what is wanted, `install` fetches it once without running any of it, `grants` says what its sandbox gets,
+`session` is one running server, `relay` passes its MCP on unchanged and `server` puts our receipts around it.
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from attest.encoding import length_prefixed
@@ -18,7 +19,7 @@ def tree_digest(root: Path) -> str:
     """
     total = hashlib.sha256(_TAG)
     try:
-        _walk(os.fsencode(root), b"", total)
+        _walk(os.fsencode(root), b"", total.update)
     except OSError as e:
         raise HostedError(f"{e.filename or root}: cannot be read to be checked: {e.strerror}; install it anew") from e
     return total.hexdigest()
@@ -30,20 +31,20 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _walk(folder: bytes, prefix: bytes, total: "hashlib._Hash") -> None:
+def _walk(folder: bytes, prefix: bytes, take: Callable[[bytes], None]) -> None:
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         name = prefix + entry.name
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):
-            total.update(length_prefixed(b"link", name, os.readlink(entry.path)))  # noqa: PTH115 - bytes
+            take(length_prefixed(b"link", name, os.readlink(entry.path)))  # noqa: PTH115 - bytes
         elif stat.S_ISDIR(mode):
-            total.update(length_prefixed(b"folder", name))
-            _walk(entry.path, name + b"/", total)
+            take(length_prefixed(b"folder", name))
+            _walk(entry.path, name + b"/", take)
         elif stat.S_ISREG(mode):
             with open(entry.path, "rb") as file:  # noqa: PTH123 - bytes
                 content = hashlib.file_digest(file, "sha256").digest()
-            total.update(length_prefixed(b"program" if mode & 0o111 else b"file", name, content))
+            take(length_prefixed(b"program" if mode & 0o111 else b"file", name, content))
         else:
             raise HostedError(f"{os.fsdecode(entry.path)}: neither file, folder nor link; install it anew")

@@ -54,7 +54,9 @@ class Registries:
         try:
             version = str(json.loads(lock)["packages"][f"node_modules/{wanted.name}"]["version"])
         except (ValueError, KeyError, TypeError) as e:
-            raise HostedError(f"{wanted.spelled}: npm wrote no lock that names it; try again with npm 8 or newer") from e
+            raise HostedError(
+                f"{wanted.spelled}: npm wrote no lock that names it; try again with npm 8 or newer"
+            ) from e
         self.say(f"{wanted.spelled}: version {version}, {_count(lock)} packages, for Node.js {node.version}")
         return Fetched(version, lock)
 
@@ -77,7 +79,15 @@ class Registries:
             raise HostedError(f"{wanted.spelled}: pip's report names no digests; use pip 22.2 or newer") from e
         lock = "".join(sorted(lines)).encode()
         (tree / LOCKS["pypi"]).write_bytes(lock)
-        exactly = ("--require-hashes", "--no-deps", "--no-compile", "--target", str(tree), "-r", str(tree / LOCKS["pypi"]))
+        exactly = (
+            "--require-hashes",
+            "--no-deps",
+            "--no-compile",
+            "--target",
+            str(tree),
+            "-r",
+            str(tree / LOCKS["pypi"]),
+        )
         self._run(wanted, (*pip, *exactly), tree, scratch)
         # By content and not by time, under the names that they will have: the same files whenever they are made.
         compiled = ("-m", "compileall", "-q", "-s", str(tree), "-p", APP, "--invalidation-mode", "unchecked-hash", ".")
@@ -93,9 +103,7 @@ class Registries:
         ).stdout.strip()  # fmt: skip
         return "" if said in ("", "null", "undefined") else said
 
-    def _run(
-        self, wanted: Wanted, command: Sequence[str], folder: Path, scratch: Path, *, must: bool = True
-    ) -> None:
+    def _run(self, wanted: Wanted, command: Sequence[str], folder: Path, scratch: Path, *, must: bool = True) -> None:
         passed = {name: self.environ[name] for name in _PASSED if name in self.environ}
         passed |= {"HOME": str(scratch), "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
@@ -104,7 +112,9 @@ class Registries:
                 check=False, umask=0o022,
             )  # fmt: skip
         except FileNotFoundError as e:
-            raise HostedError(f"{wanted.spelled}: {command[0]} is not installed; install it, it fetches packages") from e
+            raise HostedError(
+                f"{wanted.spelled}: {command[0]} is not installed; install it, it fetches packages"
+            ) from e
         except subprocess.TimeoutExpired as e:
             raise HostedError(f"{wanted.spelled}: not fetched within {_SECONDS} s; is its registry reachable?") from e
         if ended.returncode and must:
@@ -113,7 +123,9 @@ class Registries:
 
 def _why(stderr: bytes) -> str:
     lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-    telling = [line for line in lines if "ERR" in line and "log of this run" not in line] or lines or ["no reason given"]
+    telling = (
+        [line for line in lines if "ERR" in line and "log of this run" not in line] or lines or ["no reason given"]
+    )
     return "".join(c if c.isprintable() else " " for c in telling[0])[:200]
 
 

@@ -22,7 +22,9 @@ BOOT = (
     "sys.exit(f())"
 )
 """Starts a Python entry point `module:function` of a folder of packages."""
-BOOT_MODULE = "import site,sys,runpy;site.addsitedir(sys.argv.pop(1));runpy.run_module(sys.argv.pop(1),None,'__main__',True)"
+BOOT_MODULE = (
+    "import site,sys,runpy;site.addsitedir(sys.argv.pop(1));runpy.run_module(sys.argv.pop(1),None,'__main__',True)"
+)
 """Starts a Python module of a folder of packages as `python -m` does."""
 
 

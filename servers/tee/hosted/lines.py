@@ -109,9 +109,13 @@ class Lines:
             if call.answer is None and self.failure is None and method != "initialize":
                 told = {"requestId": number, "reason": "the caller went away or its time was over"}
                 self._write({"method": "notifications/cancelled", "params": told})
-        if isinstance(call.answer, HostedError):
-            raise call.answer
-        return _restored(call.answer, number, call)
+        match call.answer:
+            case dict():
+                return _restored(call.answer, number, call)
+            case HostedError() as failure:
+                raise failure
+            case None:
+                raise HostedError("the server was stopped")
 
     async def send(self, message: Json) -> None:
         """Send one message. Raises `HostedError` if the program is gone."""

