@@ -87,6 +87,14 @@ class Settings(BaseModel):
     policy: Path | None = None  # what it may use in there, and whose signature that needs, if any
     signers: tuple[HexKey, ...] = ()
 
+    @model_validator(mode="after")
+    def _granted(self) -> Self:
+        if self.host is None and (self.policy or self.signers):
+            raise ValueError('"policy" and "signers" are for a hosted server; add "host": "tee"')
+        if self.signers and self.policy is None:
+            raise ValueError('"signers" sign a "policy"; add it')
+        return self
+
     def naming(self) -> Rules:
         """How its names are offered."""
         return Rules(self.include, self.exclude, self.names, self.prefix)
@@ -127,6 +135,8 @@ class Server(BaseModel):
     def _one_way_in(self) -> Self:
         if self.etmcp.oauth is not None and not self.may_log_in:
             raise ValueError('"oauth" needs "url", and no Authorization among "headers"')
+        if self.etmcp.host is not None and self.url is not None:
+            raise ValueError('"host" is for a server that is started here, and not for a "url"')
         return self
 
     def launch(self) -> dict[str, Any]:
@@ -151,12 +161,6 @@ class Server(BaseModel):
             return f': "type" {self.type} does not fit; correct it or leave it out'
         if settings.version is not None and settings.name is None:
             return '.etmcp: "version" is of a registry\'s entry; give "name" with it'
-        if settings.host is not None and self.url is not None:
-            return '.etmcp: "host" is for a server that is started here; it has a "url"'
-        if settings.host is None and (settings.policy or settings.signers):
-            return '.etmcp: "policy" and "signers" are for a hosted server; add "host": "tee"'
-        if settings.signers and settings.policy is None:
-            return '.etmcp: "signers" sign a "policy"; add it'
         if (settings.manifest is None) != (settings.publisher is None):
             return '.etmcp: "manifest" and "publisher" go together; give both'
         return None

@@ -16,7 +16,7 @@ from gateway.exchange.appraisal import Appraisal
 from gateway.exchange.attested import AttestedCaller
 from gateway.exchange.observed import ObservedCaller
 from gateway.hosting import CONNECT_SECONDS as INSTALL_SECONDS
-from gateway.hosting import hosted
+from gateway.hosting import environment, hosted
 from gateway.hub import Hub
 from gateway.identity import Identity
 from gateway.upstream import Downlink, Json, Transport
@@ -93,9 +93,9 @@ async def _open(alias: str, server: Server, hub: Hub, owner: Downlink, deadline:
         return HttpTransport(alias, hub.http, server.url, headers=server.headers, auth=auth, owner=owner)
     in_sandbox = server.etmcp.host is not None
     command = Command(
-        argv=hosted(server, hub.home.cache) if in_sandbox else (server.command or "", *server.args),
+        argv=hosted(server) if in_sandbox else (server.command or "", *server.args),
         environ=hub.environ,
-        env=server.env,
+        env=environment(server, hub.environ) if in_sandbox else server.env,
         cwd=str(server.cwd or "."),
         # Under Landlock nobody can mount, and so make no sandbox: what is hosted sees nothing of this machine anyway.
         hidden=(str(hub.home.private),) if server.etmcp.confine and not in_sandbox else (),
