@@ -124,7 +124,6 @@ class Relay:
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         params = peer.spoken(wire.without_ours(dict(ctx.params or {})), modern)
         session = peer.session
-        await session.check_quota()
         mark = session.mark()
         held.calls.append(ctx)
         reply: Json | None = None
@@ -135,9 +134,11 @@ class Relay:
         finally:
             held.calls.remove(ctx)
             report(environment=self._environment, usage=session.usage(mark))
-        await session.check_quota()
         if reply is None:
+            session.unanswered()
             raise HostedError(f"the server did not answer within the {self._wall_seconds:g} s that the policy grants")
+        session.answered()
+        await self._sessions.check_quota(session)
         if "error" in reply:
             error = object_of(reply["error"])
             code, message = error.get("code"), error.get("message")

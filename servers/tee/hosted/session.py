@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 
@@ -15,7 +14,7 @@ from servers.tee.egress.proxy import Proxy
 from servers.tee.hosted import HostedError
 from servers.tee.hosted.grants import Granted
 from servers.tee.hosted.lines import Ask, Json, Lines, Tell
-from servers.tee.hosted.measure import unrouted, used, written
+from servers.tee.hosted.measure import Used, unrouted, used
 from servers.tee.policy import Policy
 from servers.tee.process import Exit
 from servers.tee.process.launcher import Launcher, Running
@@ -23,10 +22,9 @@ from servers.tee.sandbox import SandboxError
 
 GRACE_SECONDS = 2.0
 """Between closing a server's input and its end."""
-_STDERR_LINES = 200
+_STDERR_LINES = 50
 _LINE = 400
-_QUOTA_SECONDS = 1.0
-_MOST_ENTRIES = 200_000
+_MOST_UNANSWERED = 2
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,8 @@ class Session:
         self.lines = Lines(self._input, tell, ask, result_bytes=limits.result_bytes, depth=limits.depth)
         self.exit: Exit | None = None
         """How it ended, from the kernel; None while it runs."""
-        self._before = (0, 0)  # bytes and entries where it may write, as it was found
-        self._checked = 0.0  # when what it wrote was last counted, by the event loop's clock
-        self._words: list[str] = []  # the first lines of its standard error
+        self._word = ""  # the last line of its standard error
+        self._unanswered = 0  # calls in a row
         self._past = 0  # tries to reach addresses past the proxy that the log knows of
 
     @property
@@ -74,18 +71,15 @@ class Session:
             told["past_proxy"] = self._past
         return told
 
-    async def check_quota(self) -> None:
-        """End the session if it wrote more to what it may write than the policy grants. Looks once a second at most."""
-        files, now = self._policy.files, asyncio.get_running_loop().time()
-        if not self._granted.written or now - self._checked < _QUOTA_SECONDS:
-            return
-        size, count = await anyio.to_thread.run_sync(written, self._granted.written, _MOST_ENTRIES)
-        self._checked = asyncio.get_running_loop().time()
-        if size - self._before[0] > files.quota_bytes or count - self._before[1] > files.quota_inodes:
-            grown = f"{size - self._before[0]:,} bytes in {count - self._before[1]:,} entries"
-            self.stop(
-                f"the server wrote {grown} more than was there; the policy's quota is {files.quota_bytes:,} bytes"
-            )
+    def unanswered(self) -> None:
+        """A call got no answer in the time that the policy grants; the second in a row ends the session."""
+        self._unanswered += 1
+        if self._unanswered >= _MOST_UNANSWERED:
+            self.stop(f"the server left {self._unanswered} calls in a row unanswered")
+
+    def answered(self) -> None:
+        """A call was answered."""
+        self._unanswered = 0
 
     def stop(self, why: str) -> None:
         """End it at once, for this reason."""
@@ -96,8 +90,6 @@ class Session:
 
     async def run(self, launcher: Launcher, task_status: asyncio.Future[None]) -> None:
         """Start it, and live as long as it does; `task_status` is told when it runs, or why it does not."""
-        if self._granted.written:
-            self._before = await anyio.to_thread.run_sync(written, self._granted.written, _MOST_ENTRIES)
         try:
             async with _pipes() as (ours, theirs), launcher.start(self._granted.spec, *theirs) as running:
                 self._running = running
@@ -158,19 +150,16 @@ class Session:
 
     async def _listen(self, stderr: asyncio.StreamReader) -> None:
         """Its words for people: the first lines are passed on, the rest is counted."""
-        lines, dropped, rest = 0, 0, b""
+        lines, rest = 0, b""
         while block := await stderr.read(64 << 10):
             *whole, rest = (rest + block).split(b"\n")
             rest = rest[:_LINE]
             for line in whole:
                 lines += 1
-                if lines > _STDERR_LINES:
-                    dropped += len(line)
-                    continue
-                text = "".join(c if c.isprintable() else "?" for c in line[:_LINE].decode("utf-8", "replace"))
-                self._words.append(text)
-                self._say(f"says: {text}")
-        if dropped:
+                self._word = "".join(c if c.isprintable() else "?" for c in line[:_LINE].decode("utf-8", "replace"))
+                if lines <= _STDERR_LINES:
+                    self._say(f"says: {self._word}")
+        if lines > _STDERR_LINES:
             self._say(f"said {lines - _STDERR_LINES:,} more lines on its standard error, which are not shown")
 
     def _record(self, connection: Connection) -> None:
@@ -186,14 +175,14 @@ class Session:
                 self._say(f"it tried to reach addresses past its proxy, {past} times so far: there is no way")
                 self._past = past
 
-    def _used(self) -> Any:
+    def _used(self) -> Used:
         return used(self._running.pid if self._running is not None else 0)
 
     def _obituary(self, ended: Exit) -> str:
         how = f"was killed by signal {-ended.code}" if ended.code < 0 else f"exited with code {ended.code}"
         if ended.out_of_memory:
             how = "went beyond the memory that the policy grants and was killed"
-        words = f", last saying “{self._words[-1][:200]}”" if self._words else ""
+        words = f", last saying “{self._word[:200]}”" if self._word else ""
         return f"the server {how}{words}"
 
     def _sum_up(self) -> None:

@@ -13,6 +13,7 @@ from servers.tee.hosted import HostedError
 from servers.tee.hosted.grants import Granted
 from servers.tee.hosted.lines import Ask, Json, Tell
 from servers.tee.hosted.peer import Peer, legacy, modern_or_legacy
+from servers.tee.hosted.quota import Quota
 from servers.tee.hosted.session import Session
 from servers.tee.policy import Policy
 from servers.tee.process.launcher import Launcher
@@ -61,11 +62,17 @@ class Sessions:
     check: Callable[[], None]
     info: Mapping[str, Any]
     say: Callable[[str], None]
+    quota: Quota = field(init=False)
     _open: set[_Started] = field(default_factory=set[_Started])
     _warm: asyncio.Task[_Started] | None = None  # one that is started ahead; taken by `_take`
     _failures: int = 0  # in a row, of sessions that ended early
     _not_before: float = 0.0  # by the event loop's clock
     _last: str = ""  # why the last one failed
+
+    def __post_init__(self) -> None:
+        """Nothing is counted yet."""
+        files = self.policy.files
+        self.quota = Quota(self.granted.written, files.quota_bytes, files.quota_inodes)
 
     async def __aenter__(self) -> Self:
         """Start nothing yet."""
@@ -94,6 +101,11 @@ class Sessions:
     async def own(self, params: Mapping[str, Any], tell: Tell, ask: Ask) -> Peer:
         """A new session for the legacy client that sent these `initialize` params. Raises `HostedError`."""
         return await self._introduced(lambda session: legacy(session, params), tell, ask)
+
+    async def check_quota(self, session: Session) -> None:
+        """End the session if it wrote more than the policy grants; then none is started either."""
+        if why := await self.quota.exceeded():
+            session.stop(why)
 
     async def end(self, peer: Peer) -> None:
         """Its client is gone."""
@@ -130,6 +142,8 @@ class Sessions:
     async def _start(self) -> _Started:
         if len(self._open) >= MOST:
             raise HostedError(f"{MOST} sandboxes of it are running; end a session, or try again later")
+        if why := await self.quota.exceeded(at_once=True):
+            raise HostedError(why)
         try:
             await anyio.to_thread.run_sync(self.check)
         except HostedError as e:
