@@ -39,7 +39,7 @@ _PROXIED = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_prox
     "NO_PROXY": "",
 }
 # Puts the decoys into the home, which is new memory in each sandbox, then becomes the program.
-_PLACE = f'for n in {" ".join(FOLDERS)}; do ln -s {INSIDE}/$n "$HOME/$n"; done; exec "$@"'
+_PLACE = f'for n in {" ".join(FOLDERS)}; do /bin/ln -s {INSIDE}/$n "$HOME/$n"; done; exec "$@"'
 
 
 @dataclass(frozen=True)

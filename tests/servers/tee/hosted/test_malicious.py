@@ -13,7 +13,7 @@ import pytest
 from tests.servers.tee.hosted.scene import LIMITS, Host, policy, script
 from tests.support.rawclient import Json
 
-SECRET = "operator-secret-4711"  # noqa: S105
+SECRET = "operator-secret-4711"
 RESULT_BYTES = LIMITS["resultBytes"]
 
 
