@@ -41,7 +41,7 @@ check: $(VENV)/.dev  ## format, lint, types, import direction
 fmt: $(VENV)/.dev  ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
-peers: $(PEERS)/node/.done $(PEERS)/py/.done $(PEERS)/.debian  ## install the programs of others that the tests talk to into .peers/
+peers: $(PEERS)/node/.done $(PEERS)/py/.done $(PEERS)/.debian $(PEERS)/hosted/.done  ## install the programs of others that the tests talk to into .peers/
 
 bench: $(VENV)/.dev peers  ## measure
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -115,6 +115,15 @@ $(PEERS)/py/.done: tests/peers/requirements.txt | $(VENV)/.dev
 	@if { $(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D) && \
 		$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python tests/peers/requirements.txt; } \
 		>$(PEERS)/py.log 2>&1; then touch $@; else $(call absent,PyPI,$(PEERS)/py.log); fi
+
+# The servers that the tests host: fetched once by our own installer, as a user's would be.
+hosted = npm:@modelcontextprotocol/server-everything@2026.8.31 npm:@modelcontextprotocol/server-filesystem@2026.8.31 \
+	npm:@modelcontextprotocol/server-memory@2026.8.31 pypi:mcp-server-time==2026.10.19 pypi:mcp-server-git==2026.10.19 \
+	pypi:mcp-server-fetch==2026.10.24
+$(PEERS)/hosted/.done: Makefile | $(VENV)/.dev
+	@mkdir -p $(@D) && rm -f $@
+	@if for server in $(hosted); do $(BIN)/etmcp-tee --cache $(@D)/etmcp host --install "$$server" || exit 1; done \
+		>$(PEERS)/hosted.log 2>&1 </dev/null; then touch $@; else $(call absent,hosted,$(PEERS)/hosted.log); fi
 
 # strace for one test; what sandbox-runtime starts, for the benchmark beside it.
 debian = strace socat ripgrep

@@ -84,12 +84,23 @@ class Settings(BaseModel):
     store: Literal["all", "failed", "none"] = "none"  # which results the storage server keeps
     identity: bool = False  # whether the gateway signs who asks, for this server
     oauth: OAuthSettings | None = None
+    host: Literal["tee"] | None = None  # run its command in a sandbox of etmcp-tee's, which signs for it
+    policy: Path | None = None  # what it may use in there, and whose signature that needs, if any
+    signers: tuple[HexKey, ...] = ()
+
+    @model_validator(mode="after")
+    def _granted(self) -> Self:
+        if self.host is None and (self.policy or self.signers):
+            raise ValueError('"policy" and "signers" are for a hosted server; add "host": "tee"')
+        if self.signers and self.policy is None:
+            raise ValueError('"signers" sign a "policy"; add it')
+        return self
 
     @property
     def proven(self) -> bool:
-        """Whether it must prove its results: that is asked for, or that calls are sealed, which only such a server can
-        open."""
-        return self.require == "executor-attested" or self.seal == "require"
+        """Whether it must prove its results: that is asked for, or what only a server that does so can do: open sealed
+        calls, run in a sandbox of ours."""
+        return self.require == "executor-attested" or self.seal == "require" or self.host is not None
 
     def naming(self) -> Rules:
         """How its names are offered."""
@@ -131,6 +142,8 @@ class Server(BaseModel):
     def _one_way_in(self) -> Self:
         if self.etmcp.oauth is not None and not self.may_log_in:
             raise ValueError('"oauth" needs "url", and no Authorization among "headers"')
+        if self.etmcp.host is not None and self.url is not None:
+            raise ValueError('"host" is for a server that is started here, and not for a "url"')
         return self
 
     def launch(self) -> dict[str, Any]:
@@ -289,15 +302,14 @@ def _read(path: Path) -> tuple[_File, str]:
 
 
 def _found(alias: str, server: Server, folder: Path, environ: Mapping[str, str]) -> Server:
-    """With its variables filled in, and the manifest's path taken from where the configuration file is."""
+    """With its variables filled in, and its files' paths taken from where the configuration file is."""
     try:
         filled = server.filled(environ)
     except Unset as e:
         raise Unset(f"{alias}.{e}") from None
-    if server.etmcp.manifest is None:
-        return filled
-    settings = filled.etmcp.model_copy(update={"manifest": folder / server.etmcp.manifest})
-    return filled.model_copy(update={"etmcp": settings})
+    named = {name: getattr(server.etmcp, name) for name in ("manifest", "policy")}
+    placed = {name: (folder / path).absolute() for name, path in named.items() if path is not None}
+    return filled.model_copy(update={"etmcp": filled.etmcp.model_copy(update=placed)}) if placed else filled
 
 
 def _lacks(server: Server, servers: Mapping[str, Server], registry: RegistryServer | None) -> str | None:

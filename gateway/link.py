@@ -15,6 +15,8 @@ from gateway.exchange import Caller
 from gateway.exchange.appraisal import Appraisal
 from gateway.exchange.attested import AttestedCaller
 from gateway.exchange.observed import ObservedCaller
+from gateway.hosting import CONNECT_SECONDS as INSTALL_SECONDS
+from gateway.hosting import environment, hosted
 from gateway.hub import Hub
 from gateway.identity import Identity
 from gateway.upstream import Downlink, Json, Transport
@@ -60,14 +62,17 @@ async def connect(alias: str, server: Server, hub: Hub, audience: Audience, *, e
 
     Raises `Withheld`, `UpstreamError`, `UserError`; then nothing of what was started stays.
     """
-    deadline = anyio.current_time() + CONNECT_SECONDS
+    in_sandbox = server.etmcp.host is not None
+    deadline = anyio.current_time() + (INSTALL_SECONDS if in_sandbox else CONNECT_SECONDS)
     transport: Transport | None = None
     try:
         published = hub.published(alias, server)
         if server.etmcp.name is not None:
             server, published = await hub.registry.resolve(alias, server)
         transport = await _open(alias, server, hub, owner, deadline)
-        spoken = "legacy" if isinstance(transport, SseTransport) else era
+        # What hosts a server speaks the modern era for it; asked only for that, it says why it cannot.
+        ours: Era = "modern" if in_sandbox and era == "auto" else era
+        spoken = "legacy" if isinstance(transport, SseTransport) else ours
         session = Session(alias, transport, face=audience.face, era=spoken)
         await session.connect(deadline=deadline)
         caller = await _caller(alias, server, hub, transport, session, published)
@@ -86,12 +91,14 @@ async def _open(alias: str, server: Server, hub: Hub, owner: Downlink, deadline:
     if server.url is not None:
         auth = oauth(alias, server, hub.home, hub.environ)
         return HttpTransport(alias, hub.http, server.url, headers=server.headers, auth=auth, owner=owner)
+    in_sandbox = server.etmcp.host is not None
     command = Command(
-        argv=(server.command or "", *server.args),
+        argv=hosted(server) if in_sandbox else (server.command or "", *server.args),
         environ=hub.environ,
-        env=server.env,
+        env=environment(server, hub.environ) if in_sandbox else server.env,
         cwd=str(server.cwd or "."),
-        hidden=(str(hub.home.private),) if server.etmcp.confine else (),
+        # Under Landlock nobody can mount, and so make no sandbox: what is hosted sees nothing of this machine anyway.
+        hidden=(str(hub.home.private),) if server.etmcp.confine and not in_sandbox else (),
         pin=True,
     )
     return await open_stdio(alias, command, owner=owner)

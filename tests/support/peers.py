@@ -31,6 +31,25 @@ _PROGRAMS: Mapping[str, Path] = {
 }
 
 
+HOSTED = ROOT / ".peers" / "hosted"
+"""As `XDG_CACHE_HOME`: where what `make peers` installed for the TEE server is."""
+_HOSTED: Mapping[str, tuple[str, ...]] = {
+    "everything": ("npx", "-y", "@modelcontextprotocol/server-everything@2026.8.31"),
+    "filesystem": ("npx", "-y", "@modelcontextprotocol/server-filesystem@2026.8.31"),
+    "memory": ("npm:@modelcontextprotocol/server-memory@2026.8.31",),
+    "time": ("uvx", "mcp-server-time@2026.10.19"),
+    "git": ("uvx", "--from", "mcp-server-git==2026.10.19", "mcp-server-git"),
+    "fetch": ("pypi:mcp-server-fetch==2026.10.24",),
+}
+
+
+def hosted_servers() -> Mapping[str, tuple[str, ...]]:
+    """The words that host each of the six servers, which are installed."""
+    if not (HOSTED / ".done").is_file():
+        _absent("hosted", HOSTED / ".done")
+    return _HOSTED
+
+
 def inspector(*arguments: str) -> list[str]:
     """The command that runs the official Inspector's command line with these arguments."""
     return [*_node("inspector"), "--cli", *arguments]

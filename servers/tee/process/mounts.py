@@ -91,24 +91,33 @@ def _extend(mounts: Sequence[tuple[Mount, int]]) -> None:
     shared = os.open(SKELETON, os.O_PATH | os.O_CLOEXEC)
     root = _new_root()
     try:
-        for source in sorted(Path(f"/proc/self/fd/{shared}").iterdir()):
-            place = root / source.name
-            if source.name == "dev":
-                for name in _DEVICES:
-                    (place / name).touch()
-                    kernel.mount(f"{source}/{name}", f"{place}/{name}", None, kernel.BIND)
-            elif source.is_symlink():
-                with suppress(FileExistsError):
-                    place.symlink_to(source.readlink())
-            elif not place.exists():
-                place.mkdir()
-                kernel.mount(str(source), str(place), None, kernel.BIND | kernel.RECURSIVE)
+        _repeat(Path(f"/proc/self/fd/{shared}"), root, [mount.target[1:] for mount, _ in mounts])
         for mount, opened in sorted(mounts, key=lambda pair: pair[0].target):
             runs = not mount.writable if mount.executable is None else mount.executable
             _show(f"/proc/self/fd/{opened}", root / mount.target[1:], writable=mount.writable, runs=runs)
     finally:
         os.close(shared)
     _close(root)
+
+
+def _repeat(shared: Path, root: Path, targets: Sequence[str], below: str = "") -> None:
+    """Show what the fork server's skeleton shows; a directory that a target lies in is made anew, with room for it."""
+    for source in sorted((shared / below).iterdir()):
+        name = f"{below}/{source.name}".lstrip("/")
+        place = root / name
+        if name == "dev":
+            for device in _DEVICES:
+                (place / device).touch()
+                kernel.mount(f"{source}/{device}", f"{place}/{device}", None, kernel.BIND)
+        elif source.is_symlink():
+            with suppress(FileExistsError):
+                place.symlink_to(source.readlink())
+        elif any(target.startswith(f"{name}/") for target in targets) and source.is_dir() and name != "etc":
+            place.mkdir(mode=0o755, exist_ok=True)
+            _repeat(shared, root, targets, name)
+        elif not place.exists():
+            place.mkdir() if source.is_dir() else place.touch()
+            kernel.mount(str(source), str(place), None, kernel.BIND | kernel.RECURSIVE)
 
 
 def _show(source: str, place: Path, *, writable: bool = False, runs: bool = True) -> None:

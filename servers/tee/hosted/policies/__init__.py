@@ -1,0 +1,1 @@
+"""Policies of six servers, one file each: see README.md."""
