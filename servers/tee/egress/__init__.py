@@ -83,3 +83,18 @@ def usage(connections: Iterable[Connection]) -> Mapping[str, Any]:
         "received": sum(each.received for each in found),
         "log": [each.to_json() for each in found[:MAX_LISTED]],
     }
+
+
+class Log:
+    """A `Record` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []  # grown by each connection that ends
+
+    def __call__(self, connection: Connection) -> None:
+        """Take one in."""
+        self.connections.append(connection)
+
+    def usage(self, since: int = 0) -> Mapping[str, Any]:
+        """`usage` of all, or of those after the first `since`: of one call in a session."""
+        return usage(self.connections[since:])

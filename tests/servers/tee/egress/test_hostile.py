@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.tee.egress import MAX_LISTED, Connection, Refused, Verdict, usage
+from servers.tee.egress import MAX_LISTED, Connection, Log, Refused, Verdict, usage
 from servers.tee.egress.fetch import fetch
 from servers.tee.egress.gate import MOST_DENIED, Gate, Waits
 from servers.tee.egress.hello import MAX_BYTES, HelloReader
@@ -281,7 +281,11 @@ async def test_a_program_that_is_denied_again_and_again_is_not_listened_to_any_m
 
 def test_what_a_receipt_lists_is_bounded_and_its_sums_are_of_all() -> None:
     verdicts: list[Verdict] = ["denied", "allowed", "failed"]
-    log = [Connection("h", 1, "tcp", verdicts[n % 3], sent=2, received=3) for n in range(MAX_LISTED * 3)]
-    told = dict(usage(log))
+    log = Log()
+    for n in range(MAX_LISTED * 3):
+        log(Connection("h", 1, "tcp", verdicts[n % 3], sent=2, received=3))
+    told = dict(log.usage())
+    assert told == dict(usage(log.connections))
     assert len(told.pop("log")) == MAX_LISTED
     assert told == {"connections": 192, "denied": 64, "failed": 64, "sent": 384, "received": 576}
+    assert (log.usage(189)["connections"], len(log.usage(189)["log"])) == (3, 3)
