@@ -75,7 +75,9 @@ class Maker:
 
     async def bundle(self, tool: str, arguments: Json) -> Bundle:
         """A call and its receipt, as a gateway keeps them."""
-        header = CallHeader("tools/call", self.identity.current(NOW).key_id, secrets.token_hex(32), secrets.token_hex(16), NOW)
+        header = CallHeader(
+            "tools/call", self.identity.current(NOW).key_id, secrets.token_hex(32), secrets.token_hex(16), NOW
+        )
         params, salt = {"name": tool, "arguments": arguments}, secrets.token_bytes(32)
         meta = plain_request(header, params, salt)["_meta"]
         await self.client.session.call_tool(tool, arguments, meta=meta, allow_input_required=True)
