@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from servers.tee.hosted import HostedError, Wanted
 
-_NPM = re.compile(r"(?P<name>(?:@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*)(?:@(?P<version>[^@]+))?")
+_NPM = re.compile(r"(?P<name>(?:@[a-z0-9~][a-z0-9._~-]*/)?[a-z0-9~][a-z0-9._~-]*)(?:@(?P<version>[^@]+))?")
 _PYPI = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:(?:==|@)(?P<version>[^@=]+))?")
 _EXACT = re.compile(r"v?\d[0-9A-Za-z.+!-]*")
 _PYTHON = re.compile(r"python(?:3(?:\.\d+)?)?")

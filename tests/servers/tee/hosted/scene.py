@@ -71,13 +71,22 @@ class Host:
         self.notifications: list[Json] = []
         """All that came so far."""
         self.introduced: Json = {}
-        if era == "legacy":
+        try:
+            self._introduce()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+
+    def _introduce(self) -> None:
+        if self.era == "legacy":
             info = {"name": "raw", "version": "1"}
             said = {"protocolVersion": LEGACY, "capabilities": self._capabilities, "clientInfo": info}
-            self.introduced = self.request("initialize", said)["result"]
+            reply = self.request("initialize", said)
             self.send({"method": "notifications/initialized"})
         else:
-            self.introduced = self.request("server/discover")["result"]
+            reply = self.request("server/discover")
+        assert "result" in reply, reply
+        self.introduced = reply["result"]
 
     def __enter__(self) -> "Host":
         return self
