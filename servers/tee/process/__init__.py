@@ -53,6 +53,8 @@ class Bounds:
     """Of all processes together, their scratch files included, where there are cgroups."""
     address_bytes: int | None = None
     """Address space of one process; None: not bounded, as V8 (Node.js) reserves far more than it uses."""
+    data_bytes: int | None = None
+    """Private writable memory of one process, which is what it can use and not what it reserves; None: not bounded."""
     processes: int = 16
     """Processes and threads at once."""
     cpu_seconds: int = 10

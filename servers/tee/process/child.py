@@ -164,6 +164,8 @@ def _limit(bounds: Bounds, *, counted: bool) -> None:
     ]
     if bounds.address_bytes is not None:
         limits.append((resource.RLIMIT_AS, bounds.address_bytes))
+    if bounds.data_bytes is not None:
+        limits.append((resource.RLIMIT_DATA, bounds.data_bytes))
     if counted:  # outside a user namespace it would count all that the user runs
         limits.append((resource.RLIMIT_NPROC, bounds.processes))
     for which, most in limits:

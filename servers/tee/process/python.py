@@ -117,14 +117,14 @@ class ProcessSandbox:
     def _bounds(self, limits: Limits) -> Bounds:
         """Address space is bounded too, so that a program gets a `MemoryError` it can tell of, not its end.
 
-        Native packages reserve more than they use; for them it is left to the control group, where there is one.
+        Native packages reserve more than they use; for them it is left to the control group. Where there is none, what
+        a process can write to is bounded instead.
         """
-        address = limits.memory_bytes
-        if self._packages:
-            address = None if self._hello["cgroups"] else 2 * limits.memory_bytes
+        address = None if self._packages else limits.memory_bytes
         return Bounds(
             memory_bytes=limits.memory_bytes,
             address_bytes=address,
+            data_bytes=None if self._hello["cgroups"] else limits.memory_bytes,
             processes=limits.processes,
             cpu_seconds=math.ceil(limits.cpu_seconds),
             descriptors=limits.descriptors,
