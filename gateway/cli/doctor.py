@@ -2,10 +2,15 @@
 
 import argparse
 import platform
+import subprocess
 import sys
+from pathlib import Path
+
+import anyio
 
 from gateway.cli.context import Commands, Context
 from gateway.cli.status import examined, line
+from gateway.letters import visible
 
 
 def add(commands: Commands) -> None:
@@ -25,4 +30,16 @@ async def run(_: argparse.Namespace, context: Context) -> int:
         told = await examined(gateway)
         for alias, server in told.items():
             print(line(alias, server))
+    for text in await _tiers(home.cache):
+        print(text)
     return 0 if all(server["state"] == "ready" for server in told.values()) else 1
+
+
+async def _tiers(cache: Path) -> list[str]:
+    """What `etmcp-tee` says of the tiers of this machine, a line each."""
+    command = [str(Path(sys.executable).with_name("etmcp-tee")), "doctor", "--cache", str(cache)]
+    try:
+        asked = await anyio.run_process(command, check=False, stderr=subprocess.STDOUT)
+    except OSError as e:
+        return [f"tiers: {command[0]}: {e.strerror}; install etmcp again"]
+    return [visible(text) for text in asked.stdout.decode("utf-8", "replace").splitlines()]

@@ -101,8 +101,8 @@ class Maker:
             usage={**said.usage, **lie.usage},
             **lie.members,
         )
-        keys = self.identity.current(NOW)
-        envelope = Envelope.sign(PAYLOAD_TYPE, changed.encode(), keys.signing, keys.key_id)
+        key = self.identity.current(NOW)
+        envelope = Envelope.sign(PAYLOAD_TYPE, changed.encode(), key.signing, key.key_id)
         receipt = Receipt(envelope, salt)
         return replace(bundle, receipt=receipt, params=canonical(asked), result=canonical(told)).encode()
 
