@@ -182,7 +182,9 @@ class Launcher:
                 pidfd = opened[0]
                 built, opened = await _expect(ours)
             if "ready" not in built:
-                raise SandboxError(f"the sandbox cannot be built: {built.get('failed', 'it ended at once')}")
+                raise SandboxError(
+                    f"the sandbox cannot be built: {built.get('failed', 'it was ended from outside; try again')}"
+                )
             listener = None
             if opened:
                 listener = socket.socket(fileno=opened[0])

@@ -49,7 +49,8 @@ class Worker:
                 hello = json.loads(await self._frame(_REPORT_BYTES))
         except (TimeoutError, *_LOST) as e:
             text = await _last_words(self.process)
-            raise SandboxError(f"the sandbox's worker process does not start: {text or type(e).__name__}") from e
+            why = text or "it ended before it was ready; try again"
+            raise SandboxError(f"the sandbox's worker process does not start: {why}") from e
         if "refused" in hello:
             raise ValueError(hello["refused"])
         return None if hello["ready"] else str(hello["error"])
@@ -140,7 +141,8 @@ class Pool:
         async with self._slots:
             programs = self.ours if given is None else (given,)
             worker = None
-            for idle in [found for found in self._idle if found.programs == programs]:
+            # Looked for anew each time: while one that died is buried, other calls take and give back.
+            while (idle := next((found for found in self._idle if found.programs == programs), None)) is not None:
                 self._idle.remove(idle)
                 if _alive(idle.process):
                     worker = idle
