@@ -120,7 +120,7 @@ async def _program(options: argparse.Namespace, context: Context, policy: Policy
         say(f"etmcp-tee: {line}")
 
     registries = Registries(context.environ, tell)
-    return await anyio.to_thread.run_sync(install, wanted, _store(options), registries)
+    return await install(wanted, _store(options), registries)
 
 
 def _store(options: argparse.Namespace) -> Store:
