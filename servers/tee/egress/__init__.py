@@ -50,19 +50,18 @@ class Connection:
     """Bytes on the wire to and from the host."""
     request: str = ""
     """Method and path, where the policy records requests and the proxy read one."""
+    rule: str = ""
+    """The hosts of the rules that granted it, as the policy writes them; empty where none did."""
+    at_ms: int = 0
+    """When it began, after its gate was made."""
+    took_ms: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """What a receipt says; what is empty is left out."""
         told = {"host": self.host, "port": self.port, "scheme": self.scheme, "verdict": self.verdict}
-        more = {"reason": self.reason, "address": self.address, "leaf": self.leaf, "request": self.request}
-        return (
-            told
-            | {name: text for name, text in more.items() if text}
-            | {
-                "sent": self.sent,
-                "received": self.received,
-            }
-        )
+        more = ("reason", "rule", "address", "leaf", "request")
+        counted = {"sent": self.sent, "received": self.received, "atMs": self.at_ms, "tookMs": self.took_ms}
+        return told | {name: text for name in more if (text := getattr(self, name))} | counted
 
 
 Record = Callable[[Connection], None]
@@ -70,16 +69,32 @@ Record = Callable[[Connection], None]
 
 def shown(text: str) -> str:
     """What a guest wrote, fit for a log."""
-    return "".join(c if " " < c < "\x7f" else "?" for c in text[:255])
+    return "".join(c if " " <= c < "\x7f" else "?" for c in text[:255])
 
 
 def usage(connections: Iterable[Connection]) -> Mapping[str, Any]:
-    """The `egress` member of `Outcome.usage`."""
+    """The `egress` member of `Outcome.usage`. A gate bounds how many connections there can be."""
     found = list(connections)
     return {
         "connections": len(found),
         "denied": sum(each.verdict == "denied" for each in found),
+        "failed": sum(each.verdict == "failed" for each in found),
         "sent": sum(each.sent for each in found),
         "received": sum(each.received for each in found),
         "log": [each.to_json() for each in found[:MAX_LISTED]],
     }
+
+
+class Log:
+    """A `Record` that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []  # grown by each connection that ends
+
+    def __call__(self, connection: Connection) -> None:
+        """Take one in."""
+        self.connections.append(connection)
+
+    def usage(self, since: int = 0) -> Mapping[str, Any]:
+        """`usage` of all, or of those after the first `since`: of one call in a session."""
+        return usage(self.connections[since:])

@@ -1,6 +1,6 @@
 """Control groups of versions 1 and 2: one group a sandbox, for its memory and its number of processes.
 
-Limits of what runs here with no right to make groups say so (`Groups.missing`).
+Where none can be made, `Groups.missing` says why, and the sandbox's environment passes it on.
 """
 
 import os

@@ -161,9 +161,6 @@ class ForkServer:
         peak, killed = used.ru_maxrss << 10, False
         if live.group is not None:
             peak, killed = live.group.peak_bytes() or peak, live.group.out_of_memory()
-            live.group.remove()
-        if live.scratch:
-            shutil.rmtree(live.scratch, ignore_errors=True)
         report = {
             "exit": os.waitstatus_to_exitcode(status),
             "wall": time.monotonic() - live.started,
@@ -174,6 +171,11 @@ class ForkServer:
         with suppress(OSError):  # the supervisor gave up on this one
             wire.send(live.control, report)
         live.control.close()
+        # Nobody needs to wait for the rest.
+        if live.group is not None:
+            live.group.remove()
+        if live.scratch:
+            shutil.rmtree(live.scratch, ignore_errors=True)
         os.close(live.pidfd)
 
     def _end(self) -> None:

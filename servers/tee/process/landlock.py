@@ -37,10 +37,9 @@ def restrict(
     """From now on only these paths and what is below them: `write` may be read, `execute` may be read.
 
     Without `tcp` no TCP connection or listening port. Nothing outside this process and those it starts is signalled or
-    reached over an abstract Unix socket. A path that is not there, or beyond this user's reach, is passed over.
-    Returns which of `files`, `tcp` and
-    `scopes` this kernel enforces. Binds the calling thread and those it starts later. Raises `OSError` where there is
-    no Landlock.
+    reached over an abstract Unix socket. A path that is not there, or beyond this user's reach, is passed over. Binds
+    the calling thread and those it starts later. Returns which of `files`, `tcp` and `scopes` this kernel enforces.
+    Raises `OSError` where there is no Landlock.
     """
     version = abi()
     handled = _RIGHTS[max((known for known in _RIGHTS if known <= version), default=1)]

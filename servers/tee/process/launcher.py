@@ -115,7 +115,7 @@ class Launcher:
                 await self._end(server)
 
     async def hello(self) -> Mapping[str, Any]:
-        """What is possible on this machine, as the fork server found it, see `forkserver`. Raises `SandboxError`."""
+        """What is possible here, as the fork server found it: see `python.environment`. Raises `SandboxError`."""
         return (await self._ready()).hello
 
     @asynccontextmanager
@@ -235,7 +235,14 @@ class Launcher:
         command = [_INTERPRETER, "-I", "-S", "-X", "utf8", boot.__file__, str(theirs.fileno())]
         try:
             process = subprocess.Popen(  # noqa: ASYNC220  waits for the exec only
-                command, pass_fds=[theirs.fileno()], env=_ENVIRONMENT, cwd="/", stdin=-3, stdout=-3, stderr=None
+                command,
+                pass_fds=[theirs.fileno()],
+                env=_ENVIRONMENT,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,  # for a failed start; later it says nothing
+                start_new_session=True,  # a Control-C is for the supervisor, which ends it in order
             )
         except OSError as e:
             ours.close()
@@ -250,8 +257,9 @@ class Launcher:
                 wire.send(ours, self._settings | {"tag": secrets.token_hex(4)})
                 server.hello, _ = await _expect(ours)
         except (TimeoutError, SandboxError, OSError) as e:
-            await self._end(server)
-            raise SandboxError("the fork server of the process sandbox does not start: see its words above") from e
+            process.kill()
+            words = await self._end(server) or type(e).__name__
+            raise SandboxError(f"the fork server of the process sandbox does not start: {words}") from e
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._end(server)
@@ -266,8 +274,8 @@ class Launcher:
         if self._server is server:
             self._server = None
 
-    async def _end(self, server: _Server) -> None:
-        """End a fork server and what it started, and clear what it could not."""
+    async def _end(self, server: _Server) -> str:
+        """End a fork server and what it started, and clear what it could not. Its last words, if it had any."""
         self._retire(server)
         self._servers.discard(server)
         server.channel.close()
@@ -281,6 +289,15 @@ class Launcher:
             if cgroups.remove(folders):
                 break
             await anyio.sleep(0.01)
+        return _last_words(server.process)
+
+
+def _last_words(process: subprocess.Popen[bytes]) -> str:
+    """The last line of an ended process' standard error, which is closed; empty if that was read before."""
+    if process.stderr is None or process.stderr.closed:
+        return ""
+    with process.stderr as stderr:
+        return stderr.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
 
 
 async def _expect(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:

@@ -30,7 +30,9 @@ def test_a_policy_is_explained_as_on_file(name: str) -> None:
 
 
 def test_an_appraisal_policy_is_explained_in_the_same_words() -> None:
-    policy = AllOf([MinAssurance("software"), AnyOf([Measurement("mrtd", frozenset({"b", "a"})), AllOf([])]), NotDebug()])
+    policy = AllOf(
+        [MinAssurance("software"), AnyOf([Measurement("mrtd", frozenset({"b", "a"})), AllOf([])]), NotDebug()]
+    )
     assert render(explain_appraisal(policy)) == (
         "Requires all of the following.\n"
         "  Requires an assurance of software or more.\n"
@@ -154,7 +156,9 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[bool, str]]]]
 
 
 @pytest.mark.parametrize(("old", "new", "told"), DIFFERENCES)
-def test_a_difference_is_told_and_marked(old: dict[str, Any], new: dict[str, Any], told: list[tuple[bool, str]]) -> None:
+def test_a_difference_is_told_and_marked(
+    old: dict[str, Any], new: dict[str, Any], told: list[tuple[bool, str]]
+) -> None:
     assert changes(read(**old), read(**new)) == [Change(widens, text) for widens, text in told]
 
 
