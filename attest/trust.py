@@ -1,8 +1,8 @@
 """The two files a verifier brings: trust (anchors by scheme) and policy."""
 
-from attest.canonical import parse
+from attest.document import PolicyFile
 from attest.encoding import Fields
-from attest.errors import CanonicalError, PolicyError
+from attest.errors import PolicyError
 from attest.evidence import Endorsements
 from attest.policy import Policy, load
 
@@ -27,8 +27,13 @@ def load_trust(data: bytes) -> Endorsements:
 
 
 def load_policy(data: bytes) -> Policy:
-    """Read a policy file (`attest.policy.load`); raises `PolicyError("malformed")`."""
-    try:
-        return load(parse(data))
-    except CanonicalError as e:
-        raise PolicyError("malformed", f"the policy file: {e.detail}") from e
+    """Read `{"kind": "appraisal", "version": 1, "accept": rule}` (`attest.policy.load`).
+
+    Raises `PolicyError("malformed")`, also for one in an envelope, since nobody looks at its signature here.
+    """
+    file = PolicyFile.read(data, "appraisal")
+    if file.envelope is not None:
+        raise PolicyError("malformed", "the policy is in an envelope; bring the document itself")
+    if file.members.keys() != {"kind", "version", "accept"}:
+        raise PolicyError("malformed", "the policy needs the members kind, version and accept, and no others")
+    return load(file.members["accept"])

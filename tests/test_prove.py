@@ -182,7 +182,7 @@ def verified(station: Station, receipt: str, folder: Path, *, attester: str | No
     station.etmcp("receipts", "export", receipt, str(bundle))
     key = attester or station.attester or attester_in(bundle)
     trust.write_text(json.dumps({"format": FORMAT, "anchors": {SCHEME: [key]}}))
-    policy.write_text('{"minAssurance":"software"}')
+    policy.write_text('{"kind":"appraisal","version":1,"accept":{"minAssurance":"software"}}')
     command = [ETMCP.removesuffix("etmcp") + "etmcp-verify", str(bundle), "--trust", str(trust), "--policy"]
     done = subprocess.run([*command, str(policy), "--json"], capture_output=True, text=True, check=False, env={})
     verdict = json.loads(done.stdout)

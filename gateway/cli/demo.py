@@ -24,7 +24,8 @@ from gateway.runtime import Gateway
 from gateway.upstream import Downlink, Json, refuse
 
 TOOL = "describe_data"
-POLICY = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
+ACCEPTED = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
+POLICY = {"kind": "appraisal", "version": 1, "accept": ACCEPTED}
 MAX_INPUT = 8 << 20
 DEFAULT = "uv.lock"
 MEANING = {

@@ -56,14 +56,19 @@ class Engine:
         """For their environments; use `run` to run something."""
         return self._sandboxes
 
-    def admit(self, tier: Tier, policy: Policy) -> None:
-        """Raise `Refusal` unless programs of this tier may and can run here. Nothing ever runs in a weaker one."""
+    def refusal(self, tier: Tier, policy: Policy) -> str | None:
+        """Why programs of this tier may or can not run here, in one line. Nothing ever runs in a weaker one."""
         sandbox = self._sandboxes.get(tier)
         if sandbox is None:
-            raise Refusal(f"it needs the {tier} tier, which this machine has not; `etmcp doctor` says why")
-        namespaces = bool(sandbox.environment.get("namespaces", False))
-        if (denied := policy.decide_tier(tier, namespaces=namespaces)) is not None:
-            raise Refusal(denied.reason)
+            return f"it needs the {tier} tier, which this machine has not"
+        namespaces = "namespaces" not in sandbox.environment.get("missing", {})
+        denied = policy.decide_tier(tier, namespaces=namespaces)
+        return None if denied is None else denied.reason
+
+    def admit(self, tier: Tier, policy: Policy) -> None:
+        """Raise `Refusal` where `refusal` says something."""
+        if (refusal := self.refusal(tier, policy)) is not None:
+            raise Refusal(refusal)
 
     async def run(self, tier: Tier, job: Job, progress: Progress) -> Outcome:
         """Run an admitted job in a fresh sandbox of this tier; the program is stopped when the caller is cancelled.

@@ -4,8 +4,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mcp_types import CallToolResult, Tool, ToolAnnotations
 
@@ -32,7 +31,19 @@ class Fetch(Protocol):
         """Why this policy lets a program make no request at all, in one line; None if it may make some."""
         ...
 
-    async def __call__(self, policy: Policy, request: Json) -> Any:
+    def opened(self, policy: Policy) -> "Requests":
+        """For the requests of one call."""
+        ...
+
+
+@runtime_checkable
+class Requests(Protocol):
+    """A `HostCall` for one call."""
+
+    log: list[Json]
+    """What came of each request: what a receipt shows."""
+
+    async def __call__(self, request: Json) -> Any:
         """Make one, if the policy grants it. Raises `HostCallError` for the program to see."""
         ...
 
@@ -115,7 +126,7 @@ class Functions:
                 raise Refusal("this server makes no requests")
             if (refusal := self._fetch.refusal(policy)) is not None:
                 raise Refusal(refusal)
-            calls[name] = partial(self._fetch, policy)
+            calls[name] = self._fetch.opened(policy)
         return calls
 
     def _program(self, entry: Entry, arguments: Json) -> tuple[str, bytes | None]:
@@ -144,6 +155,8 @@ class Functions:
             "policy": policy.digest(),
         }
         usage: Json = dict(outcome.usage) | {"status": outcome.status}
+        if logs := [call.log for call in job.host_calls.values() if isinstance(call, Requests)]:
+            usage["egress"] = [each for log in logs for each in log]
         if function.tier == "wasm":
             # How far it came by its deadline is chance, and no figure to compare with.
             usage["fuel"] = outcome.fuel_used if outcome.status != "deadline" else None

@@ -170,7 +170,7 @@ def test_an_observers_bundle_needs_a_policy_that_accepts_no_assurance(written: P
     written.write_bytes(observed_bundle(OBSERVED).encode())
     assert "9 policy    failed [policy]" in run(written, *MINE).stdout
     policy = written.with_name("policy.json")
-    policy.write_text('{"minAssurance":"none"}')
+    policy.write_text('{"kind":"appraisal","version":1,"accept":{"minAssurance":"none"}}')
     done = run(written, "--policy", policy, *MINE[2:])
     assert done.returncode == 0
     assert "kind observer-attested, assurance none" in done.stdout

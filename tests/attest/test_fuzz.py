@@ -65,7 +65,7 @@ FROM_BYTES: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "software evidence": (scheme, evidence().body),
     "evidence resource": (resource, EVIDENCE),
     "trust": (load_trust, canonical(TRUST)),
-    "policy": (load_policy, canonical(POLICY)),
+    "policy": (load_policy, canonical({"kind": "appraisal", "version": 1, "accept": POLICY})),
     "json": (parse, bundle().encode()),
 }
 LOOSE = ("json", "policy", "trust", "evidence resource")

@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 
 from attest.canonical import canonical
+from attest.document import sign_policy
 from attest.errors import PolicyError
 from attest.evidence import Claims, Endorsements
 from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy, load
 from attest.trust import FORMAT, load_policy, load_trust
-from tests.attest.made import refusal
+from tests.attest.made import refusal, signing_key
 
 CLAIMS = Claims("tdx", "hardware", "root", True, b"", {"mrtd": "00ff"}, {"engine": "abcd"}, False, 0, 1)
+SHAPE: dict[str, Any] = {"kind": "appraisal", "version": 1}
 YES, NO = MinAssurance("none"), NotDebug()
 DEBUG = replace(CLAIMS, debug=True)
 
@@ -58,7 +60,7 @@ def test_a_policy_accepts_or_refuses_with_its_code(policy: Policy, claims: Claim
     ],
 )
 def test_a_policy_document_means_its_rules(document: Any, policy: Policy) -> None:
-    assert load(document) == policy == load_policy(canonical(document))
+    assert load(document) == policy == load_policy(canonical(SHAPE | {"accept": document}))
 
 
 MALFORMED: list[Any] = [
@@ -83,7 +85,24 @@ MALFORMED: list[Any] = [
 
 @pytest.mark.parametrize("document", MALFORMED)
 def test_any_other_document_is_malformed(document: Any) -> None:
-    assert refusal(load, document) == "malformed"
+    assert refusal(load, document) == "malformed" == refusal(load_policy, canonical(SHAPE | {"accept": document}))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"notDebug": True},
+        {"accept": {"notDebug": True}},
+        SHAPE,
+        SHAPE | {"accept": {"notDebug": True}, "note": ""},
+        SHAPE | {"accept": {"notDebug": True}, "kind": "execution"},
+        SHAPE | {"accept": {"notDebug": True}, "version": 2},
+        SHAPE | {"accept": {"notDebug": True}, "version": True},
+        sign_policy(canonical(SHAPE | {"accept": {"notDebug": True}}), signing_key("publisher")).to_json(),
+    ],
+)
+def test_a_file_of_another_shape_is_malformed(document: Any) -> None:
+    assert refusal(load_policy, canonical(document)) == "malformed"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 500, b'{"notDebug":true,"notDebug":true}', b"NaN"])
@@ -103,4 +122,4 @@ def test_a_trust_file_gives_each_scheme_its_own_anchors() -> None:
 def test_nothing_is_trusted_by_default() -> None:
     assert not Endorsements({}).trusts("software", "00" * 32)
     with pytest.raises(PolicyError, match=r"^policy: an empty policy accepts nothing"):
-        load_policy(b'{"allOf":[]}').check(CLAIMS)
+        load_policy(b'{"kind":"appraisal","version":1,"accept":{"allOf":[]}}').check(CLAIMS)

@@ -46,7 +46,7 @@ async def offline(home: Path, receipt: str, folder: Path) -> str:
     speaker = Bundle.decode(bundle.read_bytes()).speaker
     assert isinstance(speaker, bytes)
     trust.write_text(json.dumps({"format": FORMAT, "anchors": {OBSERVER: [speaker.hex()]}}))
-    policy.write_text('{"minAssurance":"none"}')
+    policy.write_text('{"kind":"appraisal","version":1,"accept":{"minAssurance":"none"}}')
     command = [f"{ETMCP}-verify", str(bundle), "--trust", str(trust), "--policy", str(policy), "--json"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=False)
     return json.loads(done.stdout)["outcome"]

@@ -355,6 +355,38 @@ TEE = {
     "a host beyond loopback": Row(
         "http --host 0.0.0.0", ("'0.0.0.0'", "see etmcp-tee http --help"), program="etmcp-tee"
     ),
+    "a policy without its key": Row(
+        "stdio --policy p", ("--policy and --policy-key belong together",), program="etmcp-tee"
+    ),
+    "a policy's key without a policy": Row(
+        f"stdio --policy-key {KEY}", ("--policy and --policy-key belong together",), program="etmcp-tee"
+    ),
+    "a policy's key that is none": Row(
+        "stdio --policy p --policy-key k",
+        ("not a key: 64 hex digits", "see etmcp-tee stdio --help"),
+        program="etmcp-tee",
+    ),
+    "a policy that is missing": Row(
+        f"stdio --policy p --policy-key {KEY}", ("p: No such file", "name a file"), program="etmcp-tee"
+    ),
+    "a policy that nobody signed": Row(
+        f"stdio --policy p --policy-key {KEY}",
+        ("p: signature: the policy is not signed", "etmcp-tee policy check p"),
+        file("p", '{"kind": "execution", "version": 1, "tier": "wasm"}'),
+        program="etmcp-tee",
+    ),
+    "a policy that is none": Row(
+        "stdio --unsigned-policy p",
+        ("p: tier: is missing", "etmcp-tee policy check p"),
+        file("p", '{"kind": "execution", "version": 1}'),
+        program="etmcp-tee",
+    ),
+    "a policy that is endless": Row(
+        "policy explain /dev/zero", ("/dev/zero: document: the policy file is longer than",), program="etmcp-tee"
+    ),
+    "a policy to sign that is none": Row(
+        "policy sign p --key-file k", ("p: document: ", "mend it"), file("p", "{}"), program="etmcp-tee"
+    ),
     "no workers": Row("stdio --workers 0", ("'0'", "see etmcp-tee stdio --help"), program="etmcp-tee"),
 }
 

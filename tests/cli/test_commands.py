@@ -112,7 +112,7 @@ def test_an_exported_bundle_is_verified_by_who_trusts_this_gateway_and_by_nobody
     bundle = Bundle.decode((place.folder / "bundle.json").read_bytes())
     assert bundle.receipt.receipt_id == receipt
     key = next(line for line in place.done("doctor").out.splitlines() if line.startswith("observer key: "))[-64:]
-    place.write("policy", {"notDebug": True})
+    place.write("policy", {"kind": "appraisal", "version": 1, "accept": {"notDebug": True}})
     for trusted, code in ((key, 0), ("ab" * 32, 3)):
         place.write("trust", {"format": "https://etmcp.com/trust/v1", "anchors": {"observer": [trusted]}})
         arguments = ["bundle.json", "--policy", "policy", "--trust", "trust"]

@@ -178,7 +178,7 @@ def exported(home: Home, file: Path) -> str:
         ((newest,),) = database.execute(sql, (ALIAS,))
     export = [ETMCP, "--home", str(home.root), "receipts", "export", str(newest), str(file)]
     subprocess.run(export, check=True, capture_output=True)
-    policy.write_text('{"minAssurance":"none"}')
+    policy.write_text('{"kind":"appraisal","version":1,"accept":{"minAssurance":"none"}}')
     trust.write_text(json.dumps({"anchors": {OBSERVER: [key]}, "format": FORMAT}))
     check = [str(Path(ETMCP).with_name("etmcp-verify")), str(file), "--policy", str(policy), "--trust", str(trust)]
     return subprocess.run(check, check=False, capture_output=True, text=True).stdout.partition("\n")[0]

@@ -329,6 +329,7 @@ def bundle_files() -> Iterator[File]:
 
 def policy_files() -> Iterator[File]:
     """A bad one is always `malformed`."""
+    shape: dict[str, Any] = {"kind": "appraisal", "version": 1}
     software = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
     measured = {"measurement": {"register": "mrtd", "values": ["00ff"]}}
     good: dict[str, Any] = {
@@ -349,10 +350,15 @@ def policy_files() -> Iterator[File]:
         "measurement-member": {"measurement": {"register": "mrtd", "values": [], "also": 1}},
     }
     for name, value in good.items():
-        yield f"policy/good-{name}.json", canonical(value)
+        yield f"policy/good-{name}.json", canonical(shape | {"accept": value})
     for name, value in bad.items():
-        yield f"policy/bad-malformed-{name}.json", canonical(value)
-    yield "policy/bad-malformed-duplicate-key.json", b'{"minAssurance":"hardware","minAssurance":"none"}'
+        yield f"policy/bad-malformed-{name}.json", canonical(shape | {"accept": value})
+    twice = b'{"accept":{"minAssurance":"hardware","minAssurance":"none"},"kind":"appraisal","version":1}'
+    yield "policy/bad-malformed-duplicate-key.json", twice
+    yield "policy/bad-malformed-bare-rule.json", canonical(software)
+    yield "policy/bad-malformed-kind.json", canonical(shape | {"accept": software, "kind": "execution"})
+    yield "policy/bad-malformed-version.json", canonical(shape | {"accept": software, "version": 2})
+    yield "policy/bad-malformed-member.json", canonical(shape | {"accept": software, "also": 1})
 
 
 def trust_files() -> Iterator[File]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from servers.tee.library.folder import Entry, load
 from servers.tee.library.library import SHIPPED, Library, missing_packages
 from servers.tee.library.openapi import functions
 
-TIERS = ("wasm", "process")
+TIERS = {"wasm": None, "process": None if sys.platform == "linux" else "it needs the process tier: Linux only"}
 
 
 def add(commands: Commands) -> None:

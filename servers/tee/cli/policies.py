@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from attest.document import MAX_BYTES
 from servers.tee.cli.context import UserError
 from servers.tee.policy import BUILT_IN, BadPolicy, Policy, read_policy, read_unsigned
 
@@ -31,11 +32,17 @@ def chosen_policy(options: argparse.Namespace) -> Policy:
     file: Path | None = options.policy or options.unsigned_policy
     if file is None:
         return BUILT_IN
-    data = file.read_bytes()
+    data = read_file(file)
     try:
         return read_policy(data, options.policy_key) if options.policy else read_unsigned(data)
     except BadPolicy as e:
         raise UserError(f"{file}: {e}; see `etmcp-tee policy check {file}`") from e
+
+
+def read_file(file: Path) -> bytes:
+    """The file, or enough of it to be refused as too long. Raises `OSError`."""
+    with file.open("rb") as readable:
+        return readable.read(MAX_BYTES + 1)
 
 
 def public_key(text: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from attest.document import PolicyFile, sign_policy
 from attest.explain import render
 from servers.tee.cli.context import Commands, Context, UserError, read_key, say
-from servers.tee.cli.policies import public_key
+from servers.tee.cli.policies import public_key, read_file
 from servers.tee.policy import BadPolicy, Policy, read_policy, read_unsigned
 from servers.tee.policy.changes import changes
 from servers.tee.policy.words import explain
@@ -89,7 +89,7 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _sign(options: argparse.Namespace) -> int:
-    data = options.file.read_bytes()
+    data = read_file(options.file)
     try:
         read_unsigned(data)
     except BadPolicy as e:
@@ -107,7 +107,7 @@ def _named(file: Path, key: bytes | None) -> Policy:
 
 
 def _read(file: Path, key: bytes | None) -> Policy:
-    data = file.read_bytes()
+    data = read_file(file)
     return read_unsigned(data) if key is None else read_policy(data, [key])
 
 

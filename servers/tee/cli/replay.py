@@ -36,7 +36,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     if len(data) > MAX_FILE:
         raise UserError(f"{path}: larger than {MAX_FILE >> 20} MiB; name a bundle")
     async with WasmSandbox(own_cache(options), settings=CODEGENS[options.codegen]) as sandbox:
-        library = Library(options.library, {"wasm"})
+        library = Library(options.library, {"wasm": None})
         try:
             finding = await replay(data, sandbox, library, now=context.clock(), seconds=options.seconds)
         except AttestError as e:

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from attest.arguments import positive
@@ -11,6 +11,7 @@ from attest.schemes.software import SoftwareAttester
 from servers.pin import pin
 from servers.tee.cli.context import Context, own_cache, read_key, say
 from servers.tee.cli.policies import chosen_policy, declare_policy
+from servers.tee.cli.tiers import native
 from servers.tee.engine import Engine, Prepared
 from servers.tee.fetching import PolicyFetch
 from servers.tee.library.function import Tier
@@ -40,10 +41,16 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
     attester = SoftwareAttester(key, context.clock, environment)
     if context.pin is not None:
         pin(context.pin, attester.public_key)
-    async with Engine(sandboxes, policy, say) as engine:
+    async with AsyncExitStack() as stack:
+        process = await native(stack, options.workers)
+        tiers: dict[str, str | None] = {"process": process} if isinstance(process, str) else {}
+        if not isinstance(process, str):
+            sandboxes["process"] = process
+        engine = await stack.enter_async_context(Engine(sandboxes, policy, say))
+        tiers |= {tier: engine.refusal(tier, policy) for tier in sandboxes}
         server = build(
             engine,
-            Library(options.library, engine.tiers),
+            Library(options.library, tiers),
             attester,
             version=context.version,
             clock=context.clock,

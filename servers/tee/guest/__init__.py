@@ -2,6 +2,6 @@
 
 `build.py` packs the other modules here into `component.wasm.xz`. They run only in there, on the CPython version that
 `componentize-py` brings, never in the engine's own process. Nothing here is a security boundary: the component imports
-nothing but `host`, so whatever is not replaced by Python code below ends in a trap. The replacements turn traps into clear errors
-and make every call deterministic.
+nothing but `host`, so whatever is not replaced by Python code below ends in a trap. The replacements turn traps into
+clear errors and make every call deterministic.
 """

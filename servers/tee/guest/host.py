@@ -29,7 +29,7 @@ def call(name: str, arguments: dict[str, Any] | None = None) -> Any:
         raise TypeError("host.call takes a name and a dict of arguments")
     request = json.dumps(arguments or {}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # The component runtime takes "no memory left" for the address zero: so fail here, and cleanly, if it does not fit.
-    del [bytearray(2 * _Room.left)][:]
+    bytearray(2 * _Room.left)
     try:
         response = wit_world.host(name, request)
     except Err as e:

@@ -48,7 +48,7 @@ class Document:
             if "type" in schema or "properties" in schema or not isinstance(choices, list):
                 break
             each = [self.follow(choice) for choice in cast(list[Any], choices)]
-            schema = next((one for one in each if one.get("type") != "null"), {})
+            schema = next((one for one in each if one.get("type") != "null"), each[0])
         kind = self._kind(schema)
         flat: Json = {"type": kind}
         if text := described(schema.get("description")):

@@ -1,6 +1,6 @@
 """All functions that there are: those that ship with the package, and those that an operator added."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,14 +24,15 @@ class Problem:
 
 
 class Library:
-    """The functions that can be called here. `tiers` are those that this machine has; without a folder none was added.
+    """The functions that can be called here. `tiers` says of each tier None, or why it cannot be used; without a folder
+    none was added.
 
     One bad function hides no other: `problems` says what is wrong with it.
     """
 
-    def __init__(self, folder: Path | None, tiers: Collection[str]) -> None:
+    def __init__(self, folder: Path | None, tiers: Mapping[str, str | None]) -> None:
         self._catalogue = None if folder is None else Catalogue(folder)
-        self._tiers = frozenset(tiers)
+        self._tiers = dict(tiers)
         # What was last read, and how the folders looked then; replaced as a whole by `refresh` alone.
         self.entries: Mapping[str, Entry] = {}
         self.problems: tuple[Problem, ...] = ()
@@ -113,9 +114,7 @@ class Library:
         function = entry.function
         if missing := missing_packages(entry):
             return f"it needs {' and '.join(missing)}; pip install 'etmcp[functions]', or these alone"
-        if function.tier not in self._tiers:
-            return f"it needs the {function.tier} tier, which this machine has not; see `etmcp doctor`"
-        return None
+        return self._tiers.get(function.tier, f"it needs the {function.tier} tier, which is not here")
 
 
 def missing_packages(entry: Entry) -> list[str]:

@@ -96,7 +96,7 @@ def _operations(root: Json) -> Iterator[tuple[str, str, Any, Json]]:
     paths = root.get("paths")
     for path, item in (cast(Json, paths) if isinstance(paths, dict) else {}).items():
         for method in _METHODS:
-            operation = cast(Any, item).get(method) if isinstance(item, dict) else None
+            operation = cast(Json, item).get(method) if isinstance(item, dict) else None
             if isinstance(operation, dict):
                 yield path, method, cast(Json, item).get("parameters", []), cast(Json, operation)
 
@@ -188,7 +188,7 @@ class _Operation:
         required = bool(told.get("required"))
         members = schema.get("properties")
         if kind != "text/plain" and isinstance(members, dict) and members:
-            needed = schema.get("required", []) if required else []
+            needed: list[Any] = schema.get("required", []) if required else []
             for name, member in cast(Json, members).items():
                 self._add("member", name, member, "", required=name in needed)
         else:

@@ -80,8 +80,9 @@ def _files(old: Files, new: Files) -> Iterator[Change]:
                 widens, f"{path} was at {before.guest}, {before.access}, and is at {after.guest}, {after.access}"
             )
     yield from _sets(_pinned(old), _pinned(new), "the file with SHA-256 ")
-    yield from _number("the quota of bytes", old.quota_bytes, new.quota_bytes, size=True)
-    yield from _number("the quota of files and folders", old.quota_inodes, new.quota_inodes, size=False)
+    if any(grant.access == "rw" for grant in new.grants):  # else there is nothing that it would bound
+        yield from _number("the quota of bytes", old.quota_bytes, new.quota_bytes, size=True)
+        yield from _number("the quota of files and folders", old.quota_inodes, new.quota_inodes, size=False)
 
 
 def _opened(files: Files, path: str) -> Opened | None:
@@ -94,30 +95,27 @@ def _pinned(files: Files) -> list[str]:
 
 
 def _network(old: Network, new: Network) -> Iterator[Change]:
-    yield from (Change(False, f"newly denied: {host_words(one)}") for one in new.deny if not _any_covers(old.deny, one))
-    yield from (
-        Change(True, f"no longer denied: {host_words(one)}") for one in old.deny if not _any_covers(new.deny, one)
-    )
-    yield from (
-        Change(False, f"newly denied: addresses in {one}")
-        for one in new.deny_resolved
-        if not _any_holds(old.deny_resolved, one)
-    )
-    yield from (
-        Change(True, f"no longer denied: addresses in {one}")
-        for one in old.deny_resolved
-        if not _any_holds(new.deny_resolved, one)
-    )
-    yield from (
-        Change(True, f"newly allowed: {rule_words(rule)}") for rule in new.rules if not _allowed_by(old.rules, rule)
-    )
-    yield from (
-        Change(False, f"no longer allowed: {rule_words(rule)}")
-        for rule in old.rules
-        if not _allowed_by(new.rules, rule)
-    )
-    yield from _number("the network's total of bytes", old.max_bytes, new.max_bytes, size=True)
-    yield from _number("the network's total of connections", old.max_connections, new.max_connections, size=False)
+    for rule in new.rules:
+        if not _allowed_by(old.rules, rule):
+            yield Change(True, f"newly allowed: {rule_words(rule)}")
+    for rule in old.rules:
+        if not _allowed_by(new.rules, rule):
+            yield Change(False, f"no longer allowed: {rule_words(rule)}")
+    if new.rules:  # else there is nothing that the rest would bound
+        yield from _denials(new, old, "newly denied", widens=False)
+        yield from _denials(old, new, "no longer denied", widens=True)
+        yield from _number("the network's total of bytes", old.max_bytes, new.max_bytes, size=True)
+        yield from _number("the network's total of connections", old.max_connections, new.max_connections, size=False)
+
+
+def _denials(one: Network, other: Network, what: str, *, widens: bool) -> Iterator[Change]:
+    """What `one` denies and `other` does not."""
+    for pattern in one.deny:
+        if not _any_covers(other.deny, pattern):
+            yield Change(widens, f"{what}: {host_words(pattern)}")
+    for banned in one.deny_resolved:
+        if not _any_holds(other.deny_resolved, banned):
+            yield Change(widens, f"{what}: addresses in {banned}")
 
 
 def _any_covers(patterns: Sequence[str], pattern: str) -> bool:

@@ -29,6 +29,8 @@ def read_host(text: str) -> Host:
     Case, one final dot and the brackets of an IPv6 literal do not matter; an IPv4 address that is mapped into IPv6 is
     that IPv4 address. Any other spelling of an address (decimal, octal, hexadecimal, short) is refused, not read.
     """
+    if not text.isascii():
+        check_name(text)
     bracketed = text.startswith("[") and text.endswith("]")
     bare = text[1:-1] if bracketed else text.removesuffix(".").lower()
     if bracketed or ":" in bare:

@@ -1,7 +1,7 @@
 """From a file's bytes to a policy: every problem in words, and no exception but `BadPolicy`."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -60,18 +60,19 @@ def _file(data: bytes) -> PolicyFile:
 
 
 def _policy(file: PolicyFile) -> Policy:
+    for part, name in (("network", "rules"), ("files", "grants")):  # before the models, which compare each with each
+        members = file.members.get(part)
+        entries = cast(dict[str, Any], members).get(name) if isinstance(members, dict) else None
+        if isinstance(entries, list) and len(cast(list[Any], entries)) > MAX_RULES:
+            raise BadPolicy((f"{part}.{name}", f"has more than {MAX_RULES} entries"))
     try:
         # JSON mode, so that arrays become tuples though the types are strict; camelCase members only.
-        policy = Policy.model_validate_json(canonical(file.members), by_alias=True, by_name=False)
+        return Policy.model_validate_json(canonical(file.members), by_alias=True, by_name=False)
     except AttestError as e:
         raise BadPolicy(("document", e.detail)) from e
     except ValidationError as e:
         problems = e.errors(include_url=False)[:MAX_PROBLEMS]
         raise BadPolicy(*((_where(problem["loc"]), _what(problem)) for problem in problems)) from e
-    for where, entries in (("network.rules", policy.network.rules), ("files.grants", policy.files.grants)):
-        if len(entries) > MAX_RULES:
-            raise BadPolicy((where, f"has more than {MAX_RULES} entries"))
-    return policy
 
 
 def _where(location: tuple[int | str, ...]) -> str:

@@ -13,7 +13,8 @@ from servers.tee.policy.hosts import check_pattern
 VARIABLE = "ETMCP_SECRET_"
 """Before a secret's name in capitals: the variable of the operator's environment that holds its value."""
 
-_UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]|[^\x00-\xff]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f]|[^\x00-\xff]")
+"""What ends or breaks a header (RFC 9110, section 5.5)."""
 _FRAMING = frozenset(
     ("host", "connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 )
@@ -99,15 +100,15 @@ def resolve(secrets: Iterable[Secret], environ: Mapping[str, str]) -> dict[str, 
     """The value of each secret by name, from the operator's environment (`Secret.variable`).
 
     Raises `BadPolicy` that names the secret, never its value, where one is missing, empty, longer than 16 KiB, or holds
-    a line break, another control character or what a header cannot hold.
+    a NUL, or for a header a control character or what is beyond Latin-1.
     """
     resolved: dict[str, str] = {}
     for secret in secrets:
         value = environ.get(secret.variable)
         if not value:
             raise BadPolicy((f"secrets.{secret.name}", f"no value; set {secret.variable} where the server starts"))
-        if len(value) > _MAX_VALUE or _UNSAFE.search(value):
-            told = f"the value in {secret.variable} is longer than 16 KiB or holds a control character; mend it"
+        if len(value) > _MAX_VALUE or "\0" in value or (secret.header and _UNSAFE.search(value)):
+            told = f"the value in {secret.variable} is longer than 16 KiB or holds what cannot be sent; mend it"
             raise BadPolicy((f"secrets.{secret.name}", told))
         resolved[secret.name] = value
     return resolved

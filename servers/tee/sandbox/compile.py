@@ -81,7 +81,7 @@ def _compiled(compiler: "Engine", wasm: bytes, form: str) -> bytes:
 
 def _given(settings: Settings) -> None:
     """A caller's WebAssembly, from standard input to standard output, after giving up what it does not take."""
-    from wasmtime import WasmtimeError  # noqa: PLC0415
+    import wasmtime.component  # noqa: PLC0415  here, since nothing can be loaded once this process is locked
 
     wasm = sys.stdin.buffer.read(MAX_GIVEN + 1)
     program = component.given(wasm)
@@ -91,7 +91,7 @@ def _given(settings: Settings) -> None:
     try:
         sys.stdout.buffer.write(_compiled(compiler, wasm, program.form))
         sys.stdout.buffer.flush()
-    except WasmtimeError as e:
+    except wasmtime.WasmtimeError as e:
         sys.exit(f"the component cannot be compiled: {' '.join(str(e).split())[:500]}")
 
 

@@ -34,7 +34,7 @@ SETTINGS: Settings = {
     "wasm_component_model": True,
     "wasm_relaxed_simd": False,
     "wasm_threads": False,
-    "max_wasm_stack": 2 << 20,
+    "max_wasm_stack": 2 << 20,  # the most that the engine takes
 }
 
 JAVASCRIPT = "647ab11ae29cc6d39a6d17d3aa1e7a6a0b5fb9c44b4864475a18bc644f926050"

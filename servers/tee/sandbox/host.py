@@ -1,7 +1,7 @@
 """The engine's side of host calls: which are allowed, what they answer, and the transcript of them."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from attest import canonical
 from attest.errors import CanonicalError
@@ -82,7 +82,7 @@ class Host:
         if not isinstance(arguments, dict):
             return Exchange(name, request, "the request is not a JSON object", ok=False)
         try:
-            answered: Any = await function(arguments)
+            answered: Any = await function(cast(dict[str, Any], arguments))
         except HostCallError as e:
             return Exchange(name, request, str(e), ok=False)
         try:

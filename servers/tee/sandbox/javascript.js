@@ -9,48 +9,28 @@
   const { isFinite } = Number;
   const { isArray } = Array;
   const { keys, entries, getPrototypeOf, defineProperty, assign } = Object;
-  const { floor, min, max } = Math;
+  const { floor, max } = Math;
   const run = globalThis.eval;
   const fromCode = String.fromCharCode;
   const job = { limits: {} };
 
   // --- text and bytes ---------------------------------------------------------------------------------------------
+  // By way of strings of bytes, which the interpreter turns into each other in C.
+  const whole = (text) => text.toWellFormed();
+  const packed = (text) => (/^[\x00-\x7f]*$/.test(text) ? text : unescape(encodeURIComponent(whole(text))));
+  const unpacked = (bytes) => (/^[\x00-\x7f]*$/.test(bytes) ? bytes : decodeURIComponent(escape(bytes)));
+  const size = (text) => packed(text).length;
   const utf8 = (text) => {
-    const out = [];
-    for (const character of text) {
-      const c = character.codePointAt(0);
-      if (c < 0x80) out.push(c);
-      else if (c < 0x800) out.push(0xc0 | (c >> 6), 0x80 | (c & 63));
-      else if (c < 0x10000) {
-        const code = c >= 0xd800 && c < 0xe000 ? 0xfffd : c;
-        out.push(0xe0 | (code >> 12), 0x80 | ((code >> 6) & 63), 0x80 | (code & 63));
-      } else out.push(0xf0 | (c >> 18), 0x80 | ((c >> 12) & 63), 0x80 | ((c >> 6) & 63), 0x80 | (c & 63));
-    }
-    return Uint8Array.from(out);
-  };
-  const size = (text) => {
-    if (/^[\x00-\x7f]*$/.test(text)) return text.length;
-    let bytes = text.length;
-    for (let i = 0; i < text.length; i++) {
-      const c = text.charCodeAt(i);
-      if (c >= 0x80) bytes += c < 0x800 || (c >= 0xd800 && c < 0xe000) ? 1 : 2;
-    }
-    return bytes;
+    const bytes = packed(text);
+    const out = new Uint8Array(bytes.length);
+    for (let i = 0; i < bytes.length; i++) out[i] = bytes.charCodeAt(i);
+    return out;
   };
   const text = (bytes) => {
     const parts = [];
-    for (let at = 0; at < bytes.length; at += 8192) {
-      const part = bytes.subarray(at, at + 8192);
-      if (part.some((byte) => byte >= 0x80)) return decoded(bytes);
-      parts.push(fromCode.apply(null, part));
-    }
-    return parts.join("");
-  };
-  const decoded = (bytes) => {
-    let escaped = "";
-    for (const byte of bytes) escaped += byte < 0x80 && byte !== 0x25 ? fromCode(byte) : "%" + (byte < 16 ? "0" : "") + byte.toString(16);
+    for (let at = 0; at < bytes.length; at += 8192) parts.push(fromCode.apply(null, bytes.subarray(at, at + 8192)));
     try {
-      return decodeURIComponent(escaped);
+      return unpacked(parts.join(""));
     } catch {
       throw new TypeError("the bytes are not UTF-8");
     }
@@ -114,20 +94,13 @@
   const streams = { out: { text: [], left: 0 }, err: { text: [], left: 0 } };
   let truncated = false;
   const write = (stream, line) => {
-    const bytes = size(line);
-    if (bytes <= stream.left) stream.text.push(line);
+    const bytes = packed(line);
+    if (bytes.length <= stream.left) stream.text.push(line);
     else {
       truncated = true;
-      let [low, high] = [0, line.length];
-      while (low < high) {
-        const middle = (low + high + 1) >> 1;
-        if (size(line.slice(0, middle)) <= stream.left) low = middle;
-        else high = middle - 1;
-      }
-      const kept = line.slice(0, low);
-      stream.text.push(kept);
+      stream.text.push(unpacked(bytes.slice(0, stream.left).replace(/[\xc0-\xff][\x80-\xbf]*$/, (last) => (last.length < 2 + (last >= "\xe0") + (last >= "\xf0") ? "" : last))));
     }
-    stream.left = max(0, stream.left - bytes);
+    stream.left = max(0, stream.left - bytes.length);
   };
   const shown = (value) => {
     if (typeof value === "string") return value;
@@ -221,9 +194,7 @@
   };
 
   // --- the steps that the engine takes ----------------------------------------------------------------------------
-  const cut = (value, most) => (value.length <= most ? value : value.slice(0, most));
-  const whole = (value) => value.toWellFormed?.() ?? value;
-  const clean = (value, most) => whole(cut(value, most));
+  const clean = (value, most) => whole(value.slice(0, most));
   const envelope = (told) => stringify({
     status: "ok", value: null, error: null, files: {}, truncated,
     stdout: whole(streams.out.text.join("")), stderr: whole(streams.err.text.join("")), ...told,
@@ -241,7 +212,7 @@
     }
     if (type === "InternalError" && message === "out of memory")
       return envelope({ status: "memory", error: { type: "MemoryError", message: `the program needs more than the ${job.limits.memory_bytes >>> 20} MiB of memory it may use`, traceback: "" } });
-    const own = stack.split("\n").filter((line) => !line.includes("(native)")).map((line) => line.replace("eval_script", "tool.js")).join("\n");
+    const own = stack.split("\n").filter((line) => !/\(native\)|:1\d{5}:/.test(line)).map((line) => line.replace("eval_script", "tool.js")).join("\n");
     const traceback = clean(`${type}: ${message}`, 8192) + "\n" + clean(own, 8192);
     return envelope({ status: "error", error: { type: clean(type, 200), message: clean(message, 4096), traceback } });
   };

@@ -6,7 +6,7 @@ The rest is refused as WASI's ENOSYS, which QuickJS takes calmly. `javascript.js
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -36,32 +36,40 @@ class JavaScript:
         self._call: _Call | None = None  # the one that runs; set by `_calling`
         i32, i64 = ValType.i32(), ValType.i64()
 
-        def define(where: str, name: str, parameters: list[Any], function: Callable[..., Any]) -> None:
+        def define(where: str, name: str, parameters: list[Any], function: Callable[..., int]) -> None:
             self._linker.define_func(where, name, FuncType(parameters, [i32]), function)
 
-        def refused(*_: int) -> int:
-            return _NO_SUCH
+        def back(method: Callable[..., int]) -> Callable[..., int]:
+            def called(*given: int) -> int:
+                return method(self._running, *given)
+
+            return called
+
+        def always(result: int) -> Callable[..., int]:
+            def called(*_: int) -> int:
+                return result
+
+            return called
 
         def leave(_: int) -> None:
             raise Stop("trap", "exit")
 
-        define(_WASI, "random_get", [i32, i32], lambda *given: self._running.random(*given))
-        define(_WASI, "clock_time_get", [i32, i64, i32], lambda clock, _, at: self._running.clock(clock, at))
-        define(_WASI, "environ_sizes_get", [i32, i32], lambda *given: self._running.no_environment(*given))
-        define(_WASI, "environ_get", [i32, i32], lambda _names, _text: _DONE)
+        define(_WASI, "random_get", [i32, i32], back(_Call.random))
+        define(_WASI, "clock_time_get", [i32, i64, i32], back(_Call.clock))
+        define(_WASI, "environ_sizes_get", [i32, i32], back(_Call.no_environment))
+        define(_WASI, "environ_get", [i32, i32], always(_DONE))
         for name, parameters in (
             ("fd_close", [i32]),
             ("fd_fdstat_get", [i32, i32]),
             ("fd_seek", [i32, i64, i32, i32]),
             ("fd_write", [i32, i32, i32, i32]),
         ):
-            define(_WASI, name, parameters, refused)
+            define(_WASI, name, parameters, always(_NO_SUCH))
         self._linker.define_func(_WASI, "proc_exit", FuncType([i32], []), leave)
-        define("env", "host_interrupt", [], lambda: 0)  # fuel and deadline are the engine's
-        define("env", "host_module_normalize", [i32] * 5, lambda *_: _NULL)
-        define("env", "host_module_load", [i32] * 3, lambda *_: _NULL)
-        define("env", "host_call", [i32] * 5, lambda *given: self._running.host(*given))
-
+        define("env", "host_interrupt", [], always(0))  # fuel and deadline are the engine's
+        define("env", "host_module_normalize", [i32] * 5, always(_NULL))
+        define("env", "host_module_load", [i32] * 3, always(_NULL))
+        define("env", "host_call", [i32] * 5, back(_Call.host))
         self._image = self._started(engine)
 
     @property
@@ -78,7 +86,8 @@ class JavaScript:
         """The module's memory once QuickJS and the prelude are in it: where every call starts."""
         from wasmtime import Store  # noqa: PLC0415
 
-        prelude = (resources.files("servers.tee.sandbox") / "javascript.js").read_bytes()
+        # Its lines are numbered from 100,001 on, by which a program's stack traces leave them out.
+        prelude = b"\n" * 100_000 + (resources.files("servers.tee.sandbox") / "javascript.js").read_bytes()
         store = Store(engine)
         store.set_fuel(_START_FUEL)
         store.set_epoch_deadline(1)
@@ -86,7 +95,7 @@ class JavaScript:
             return call.start(prelude)
 
     @contextmanager
-    def _calling(self, store: "Store", order: Order) -> Iterator["_Call"]:
+    def _calling(self, store: "Store", order: Order) -> Generator["_Call"]:
         self._call = _Call(store, order, self._ask)
         try:
             self._call.begin(self._linker.instantiate(store, self._module))
@@ -154,7 +163,7 @@ class _Call:
             self._blocks += 1
         return self._write(at, bytes(out[:size]))
 
-    def clock(self, clock: int, at: int) -> int:
+    def clock(self, clock: int, _precision: int, at: int) -> int:
         """The job's time (clock 0) or the time since its start."""
         self._elapsed_ns += _READ_NS
         return self._write(at, struct.pack("<Q", self._elapsed_ns + (self._start_ns if clock == 0 else 0)))

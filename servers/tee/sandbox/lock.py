@@ -53,7 +53,7 @@ def die_with_parent() -> None:
 
 
 def close_files() -> None:
-    """No path can be opened any more, where there is Landlock: of this thread, and those that it starts from here on."""
+    """No path can be opened any more, where there is Landlock, by this thread and those that it starts from here on."""
     if not promised()["landlock"].startswith("none"):
         landlock.restrict()
 

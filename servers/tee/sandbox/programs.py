@@ -14,7 +14,7 @@ from servers.tee.sandbox.component import Program
 
 if TYPE_CHECKING:
     from wasmtime import Engine, Memory, Module, Store, StoreContext
-    from wasmtime.component import Component, ComponentExtern
+    from wasmtime.component import Component
 
 Ask = Callable[[str, str], tuple[bool, str]]
 """A host call: name and request, whether it was answered, and the answer or why not. Raises `Stop`."""
@@ -108,7 +108,7 @@ def load(engine: "Engine", program: Program, compiled: Any, ask: Ask) -> Runnabl
     return JavaScript(engine, compiled, ask) if program.role == "javascript" else ModuleProgram(engine, compiled)
 
 
-def _check_component(imports: Mapping[str, "ComponentExtern"], exports: Mapping[str, "ComponentExtern"]) -> None:
+def _check_component(imports: Mapping[str, Any], exports: Mapping[str, Any]) -> None:
     from wasmtime.component import FuncType, ResultType, String  # noqa: PLC0415
 
     text = String()

@@ -271,7 +271,7 @@ SMALL = Limits(result_bytes=500, stdout_bytes=500, stderr_bytes=500, files_bytes
 
 @pytest.mark.parametrize("text", FORGED)
 async def test_a_forged_answer_is_refused(text: str) -> None:
-    outcome = answer.outcome({"status": "ok", "detail": "", "fuel_used": 7}, text.encode(), SMALL)
+    outcome = answer.outcome({"status": "ok", "detail": "", "fuel_used": 7}, text.encode(), Job("1", limits=SMALL))
     assert (outcome.status, outcome.value, outcome.fuel_used) == ("output", None, 7)
     assert outcome.error is not None
 

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC240  these tests spoil files, they serve nobody
-"""The component: shipped whole, without an import, and run only from a cache that is ours alone."""
+"""The component: shipped whole, with one import, and run only from a cache that is ours alone."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from wasmtime.component import Component
 
 from servers.tee.guest import build
 from servers.tee.sandbox import Job, SandboxError, component
@@ -23,19 +24,21 @@ def test_the_shipped_component_is_built_from_these_sources() -> None:
     assert hashlib.sha256(lzma.decompress(shipped.packed)).hexdigest() == shipped.sha256
 
 
-def test_the_component_imports_nothing_and_exports_one_function() -> None:
+def test_the_component_imports_one_function_and_exports_one() -> None:
     world = (resources.files("servers.tee.guest") / "world.wit").read_text("utf-8")
-    assert "import " not in world.replace("no import", "")
+    assert world.count("import ") == 1
+    assert "import host: func(name: string, request: string) -> result<string, string>;" in world
     assert "export run: func(request: string) -> string;" in world
 
 
 @pytest.mark.anyio
-async def test_the_compiled_component_imports_nothing(sandbox: WasmSandbox, component_cache: Path) -> None:
+async def test_the_compiled_component_imports_only_the_host_function(sandbox: WasmSandbox, component_cache: Path) -> None:
     engine = component.engine()
     path = component.cached(component_cache, component.shipped().sha256)
     assert path is not None
     loaded = component.load(engine, path)
-    assert loaded.type.imports(engine) == {}
+    assert isinstance(loaded, Component)
+    assert list(loaded.type.imports(engine)) == ["host"]
     assert "run" in loaded.type.exports(engine)
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -99,7 +102,7 @@ async def test_what_is_no_compiled_file_is_replaced(spoiled: Path) -> None:
         assert (await sandbox.run(Job("1"))).value == 1
     assert not bad.exists()
     assert any("compiling again" in line for line in lines)
-    assert [path.suffix for path in spoiled.parent.iterdir()] == [".cwasm"]
+    assert [path.suffix for path in spoiled.parent.iterdir()] == [".cwasm"] * 2
 
 
 def test_a_packed_file_that_is_not_the_pinned_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ from servers.tee.sandbox.wasm import WasmSandbox
 async def main():
     async with WasmSandbox(Path(sys.argv[1])) as sandbox:
         await sandbox.prepare(lambda _: None)
-        print(*[worker.process.pid for worker in sandbox._live], flush=True)
+        print(*sandbox.processes, flush=True)
         await sandbox.run(Job("while True: pass", limits=Limits(fuel=10**15, wall_seconds=600)))
 anyio.run(main)
 """

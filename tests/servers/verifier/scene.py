@@ -22,7 +22,8 @@ TRUST = canonical(
     {"format": FORMAT, "anchors": {"software": [made.raw("attester").hex()], "observer": [made.raw("observer").hex()]}}
 )
 OTHER_TRUST = canonical({"format": FORMAT, "anchors": {"software": [made.raw("stranger").hex()]}})
-POLICY = canonical({"allOf": [{"minAssurance": "software"}, {"notDebug": True}]})
+RULE = {"allOf": [{"minAssurance": "software"}, {"notDebug": True}]}
+POLICY = canonical({"kind": "appraisal", "version": 1, "accept": RULE})
 BUNDLE = made.bundle().encode().decode()
 OWN = read_roots(TRUST, POLICY, "server")
 NONE = read_roots(None, None, "server")

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[3]
 VECTORS = ROOT / "tests" / "vectors"
 BUNDLES = sorted((VECTORS / "bundles").glob("*.json"))
+NOTHING = '{"kind":"appraisal","version":1,"accept":{"allOf":[]}}'
 T, P, OTHERS = TRUST.decode(), POLICY.decode(), OTHER_TRUST.decode()
 Json = dict[str, Any]
 
@@ -135,7 +136,7 @@ ROWS: list[tuple[str, Any, Json, str, str, str]] = [
     ),
     ("nor the caller's anchors the server's policy", OWN, {"trust": T}, "untrusted", "caller", "no policy"),
     ("other roots in the call", OWN, {"trust": OTHERS, "policy": P}, "untrusted", "caller", "not an anchor"),
-    ("a policy that accepts nothing", OWN, {"trust": T, "policy": '{"allOf":[]}'}, "refused", "caller", "at step 9"),
+    ("a policy that accepts nothing", OWN, {"trust": T, "policy": NOTHING}, "refused", "caller", "at step 9"),
 ]
 
 

@@ -35,6 +35,7 @@ REFUSED = [
     ("the name as a prefix of another", "https", "api.a.example.evil.test", 443, None, "no-rule"),
     ("a denied host, in capitals and with a final dot", "https", "SECRET.a.example.", 443, None, "denied"),
     ("a look-alike letter", "https", "\u0430pi.a.example", 443, None, "host"),
+    ("a letter that is ASCII in small", "https", "\u212aey.a.example", 443, None, "host"),
     ("a full-width dot", "https", "api.a\uff0eexample", 443, None, "host"),
     ("two final dots", "https", "api.a.example..", 443, None, "host"),
     ("a user before the host", "https", "x@api.a.example", 443, None, "host"),
@@ -63,7 +64,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("scheme", "host", "port", "method", "code"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scheme", "host", "port", "method", "code"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
+)
 def test_a_request_that_no_rule_grants_is_denied(
     scheme: str, host: str, port: int, method: str | None, code: str
 ) -> None:
@@ -96,7 +99,7 @@ def test_an_address_is_granted_in_every_spelling_that_is_surely_it(host: str) ->
 
 
 SPECIAL = [
-    *("127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.2", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"),
+    *("127.0.0.1", "127.9.9.9", "0.1.2.3", "10.0.0.2", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"),
     *("100.100.100.200", "168.63.129.16", "192.0.0.192", "224.0.0.1", "255.255.255.255", "198.18.0.1", "240.0.0.1"),
     *("::1", "::", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1"),
     *("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::7f00:1", "2002:7f00:1::", "::7f00:1"),
@@ -191,6 +194,14 @@ def test_a_value_that_could_end_a_header_is_refused_and_not_shown(value: str) ->
     assert str(raised.value).startswith("secrets.key: ")
     assert "ETMCP_SECRET_KEY" in str(raised.value)
     assert not value or value not in str(raised.value)
+
+
+def test_a_key_of_several_lines_goes_into_a_variable_or_file() -> None:
+    secrets = read(secrets=[{"name": "key", "file": "/run/key"}, {"name": "pem", "environment": "PEM"}]).secrets
+    lines = "-----BEGIN\nabc\n-----END\n"
+    assert resolve(secrets, {"ETMCP_SECRET_KEY": lines, "ETMCP_SECRET_PEM": lines}) == {"key": lines, "pem": lines}
+    with pytest.raises(BadPolicy):
+        resolve(secrets, {"ETMCP_SECRET_KEY": lines, "ETMCP_SECRET_PEM": "a\0b"})
 
 
 def test_a_value_comes_from_the_operators_environment_and_is_in_no_document() -> None:

@@ -36,21 +36,39 @@ def test_it_is_read_under_its_key_among_others() -> None:
     assert read_policy(dumped(SIGNED), [STRANGER, PUBLIC]) == read_unsigned(PLAIN) == read_unsigned(dumped(SIGNED))
 
 
+UNKNOWN = "signature: the policy is signed under key {}, which was not given"
+FALSE = "signature: the signature does not verify"
+ONE = "document: the envelope needs exactly one signature"
+MUST = 'this one must say "kind": "execution"'
+APPRAISAL = sign_policy(b'{"kind":"appraisal","version":1,"accept":{}}', KEY).to_json()
+BY_STRANGER = sign_policy(PLAIN, OTHER).to_json()
+OURS, THEIRS = key_id(PUBLIC), key_id(STRANGER)
+TYPE = f"signature: the envelope holds {STATEMENT_TYPE!r}, not {PAYLOAD_TYPE!r}"
 FORGED: list[tuple[str, bytes, list[bytes], str]] = [
     ("plain", PLAIN, [PUBLIC], "signature: the policy is not signed"),
-    ("no key", dumped(SIGNED), [], f"signature: the policy is signed under key {key_id(PUBLIC)[:16]}, which was not given"),
-    ("another key", dumped(SIGNED), [STRANGER], f"signature: the policy is signed under key {key_id(PUBLIC)[:16]}, which was not given"),
-    ("another key's name", dumped(signature(keyid=key_id(STRANGER))), [PUBLIC, STRANGER], "signature: the signature does not verify"),
-    ("a stranger's signature", dumped(sign_policy(PLAIN, OTHER).to_json()), [PUBLIC], f"signature: the policy is signed under key {key_id(STRANGER)[:16]}, which was not given"),
-    ("another payload", dumped(SIGNED | {"payload": WIDER}), [PUBLIC], "signature: the signature does not verify"),
-    ("another type", dumped(as_type(STATEMENT_TYPE)), [PUBLIC], f"signature: the envelope holds {STATEMENT_TYPE!r}, not {PAYLOAD_TYPE!r}"),
-    ("two signatures", dumped(SIGNED | {"signatures": SIGNED["signatures"] * 2}), [PUBLIC], "document: the envelope needs exactly one signature"),
-    ("no signature", dumped(SIGNED | {"signatures": []}), [PUBLIC], "document: the envelope needs exactly one signature"),
+    ("no key", dumped(SIGNED), [], UNKNOWN.format(OURS[:16])),
+    ("another key", dumped(SIGNED), [STRANGER], UNKNOWN.format(OURS[:16])),
+    ("another key's name", dumped(signature(keyid=THEIRS)), [PUBLIC, STRANGER], FALSE),
+    ("a stranger's signature", dumped(BY_STRANGER), [PUBLIC], UNKNOWN.format(THEIRS[:16])),
+    ("another payload", dumped(SIGNED | {"payload": WIDER}), [PUBLIC], FALSE),
+    ("another type", dumped(as_type(STATEMENT_TYPE)), [PUBLIC], TYPE),
+    ("two signatures", dumped(SIGNED | {"signatures": SIGNED["signatures"] * 2}), [PUBLIC], ONE),
+    ("no signature", dumped(SIGNED | {"signatures": []}), [PUBLIC], ONE),
     ("a member more", dumped(SIGNED | {"tier": "wasm"}), [PUBLIC], "document: the envelope has unknown members: tier"),
-    ("a member twice", dumped(SIGNED)[:-1] + b', "payload": ""}', [PUBLIC], "document: the policy file: an object names one key twice"),
-    ("an appraisal policy", dumped(sign_policy(b'{"kind":"appraisal","version":1,"accept":{}}', KEY).to_json()), [PUBLIC], "document: the policy says kind 'appraisal'; this one must say \"kind\": \"execution\""),
-    ("an envelope inside", dumped(sign_policy(dumped(SIGNED), KEY).to_json()), [PUBLIC], 'document: the policy says no kind; this one must say "kind": "execution"'),
-]  # fmt: skip
+    (
+        "a member twice",
+        dumped(SIGNED)[:-1] + b', "payload": ""}',
+        [PUBLIC],
+        "document: the policy file: an object names one key twice",
+    ),
+    ("an appraisal policy", dumped(APPRAISAL), [PUBLIC], f"document: the policy says kind 'appraisal'; {MUST}"),
+    (
+        "an envelope inside",
+        dumped(sign_policy(dumped(SIGNED), KEY).to_json()),
+        [PUBLIC],
+        f"document: the policy says no kind; {MUST}",
+    ),
+]
 
 
 @pytest.mark.parametrize(("data", "keys", "told"), [case[1:] for case in FORGED], ids=[case[0] for case in FORGED])

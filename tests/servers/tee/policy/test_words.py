@@ -20,7 +20,12 @@ from tests.servers.tee.policy.test_meet import both, bounds, opened
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 AT_LEISURE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 RULE = {"scheme": "https", "host": "*.a.example", "ports": [443]}
-KEY = {"name": "key", "header": {"host": "b.a.example", "name": "X-Key"}}
+HEADER = {"host": "b.a.example", "name": "X-Key"}
+REQUESTS = "https requests to b.a.example port 443"
+BELOW = (
+    "https to every host below a.example, port 443: tunnels and any request, 16 MiB and 16 connections to each host "
+    "and port"
+)
 
 
 @pytest.mark.parametrize("name", ["weather", "open", "nothing"])
@@ -57,6 +62,7 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[bool, str]]]]
     ({"limits": {}}, {"limits": {"depth": 64}}, []),
     ({"tier": "wasm"}, {"tier": "service"}, [(True, "tier was wasm and is service, which asks for less")]),
     ({"tier": "service"}, {"tier": "process"}, [(False, "tier was service and is process, which asks for more")]),
+    ({"network": {"maxBytes": 1}}, {"files": {"quotaBytes": 5}}, []),
     ({}, {"namespaces": "optional"}, [(True, "namespaces was required and is optional, which asks for less")]),
     (
         {"determinism": "strict"},
@@ -74,24 +80,12 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[bool, str]]]]
     (
         {},
         network(),
-        [
-            (
-                True,
-                "newly allowed: https to every host below a.example, port 443: tunnels and any request, 16 MiB and "
-                "16 connections to each host and port",
-            )
-        ],
+        [(True, f"newly allowed: {BELOW}")],
     ),
     (
         network(),
         network(host="b.a.example"),
-        [
-            (
-                False,
-                "no longer allowed: https to every host below a.example, port 443: tunnels and any request, 16 MiB and "
-                "16 connections to each host and port",
-            )
-        ],
+        [(False, f"no longer allowed: {BELOW}")],
     ),
     (
         {"network": {"rules": [RULE | {"ports": [443]}, RULE | {"ports": [80]}]}},
@@ -99,13 +93,13 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[bool, str]]]]
         [],
     ),
     (
-        {"network": {"deny": ["a.example"], "denyResolved": ["10.0.0.0/24"]}},
-        {"network": {"deny": ["*"], "denyResolved": ["10.0.0.0/8"]}},
+        {"network": {"rules": [RULE], "deny": ["a.example"], "denyResolved": ["10.0.0.0/24"]}},
+        {"network": {"rules": [RULE], "deny": ["*"], "denyResolved": ["10.0.0.0/8"]}},
         [(False, "newly denied: every host that has a name"), (False, "newly denied: addresses in 10.0.0.0/8")],
     ),
     (
-        {"network": {"deny": ["a.example"], "denyResolved": ["10.0.0.0/8"]}},
-        {"network": {"maxConnections": 65}},
+        {"network": {"rules": [RULE], "deny": ["a.example"], "denyResolved": ["10.0.0.0/8"]}},
+        {"network": {"rules": [RULE], "maxConnections": 65}},
         [
             (True, "no longer denied: a.example"),
             (True, "no longer denied: addresses in 10.0.0.0/8"),
@@ -131,11 +125,11 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[bool, str]]]]
         ],
     ),
     (
-        {"secrets": [KEY]},
-        {"secrets": [KEY | {"header": KEY["header"] | {"prefix": "Bearer "}}]},
+        {"secrets": [{"name": "key", "header": HEADER}]},
+        {"secrets": [{"name": "key", "header": HEADER | {"prefix": "Bearer "}}]},
         [
-            (True, "newly allowed: secret key in header X-Key behind 'Bearer ' of https requests to b.a.example port 443"),
-            (False, "no longer allowed: secret key in header X-Key of https requests to b.a.example port 443"),
+            (True, f"newly allowed: secret key in header X-Key behind 'Bearer ' of {REQUESTS}"),
+            (False, f"no longer allowed: secret key in header X-Key of {REQUESTS}"),
         ],
     ),
     (
@@ -152,7 +146,7 @@ DIFFERENCES: list[tuple[dict[str, Any], dict[str, Any], list[tuple[bool, str]]]]
         {},
         [(True, "egressRecord was requests and is connections, which asks for less")],
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("old", "new", "told"), DIFFERENCES)
