@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 
 from attest.document import MAX_BYTES
-from servers.tee.cli.context import UserError
+from servers.tee.cli.context import Context, UserError
 from servers.tee.policy import BUILT_IN, BadPolicy, Policy, read_policy, read_unsigned
+from servers.tee.policy.secrets import resolve
 
 
 def declare_policy(parser: argparse.ArgumentParser) -> None:
@@ -54,3 +55,11 @@ def public_key(text: str) -> bytes:
     if len(key) != 32:
         raise argparse.ArgumentTypeError("not a key: 64 hex digits")
     return key
+
+
+def known_secrets(policy: Policy, context: Context) -> dict[str, str]:
+    """The values of a policy's secrets, by name. Raises `UserError` where one is missing."""
+    try:
+        return resolve(policy.secrets, context.environ)
+    except BadPolicy as e:
+        raise UserError(str(e)) from e

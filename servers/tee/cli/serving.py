@@ -10,10 +10,10 @@ from attest.arguments import positive
 from attest.schemes.software import SoftwareAttester
 from servers.pin import pin
 from servers.tee.cli.context import Context, own_cache, read_key, say
-from servers.tee.cli.policies import chosen_policy, declare_policy
+from servers.tee.cli.policies import chosen_policy, declare_policy, known_secrets
 from servers.tee.cli.tiers import native
 from servers.tee.engine import Engine, Prepared
-from servers.tee.fetching import PolicyFetch
+from servers.tee.fetching import EngineFetch
 from servers.tee.library.function import Tier
 from servers.tee.library.library import Library
 from servers.tee.sandbox.wasm import WasmSandbox
@@ -36,6 +36,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
     Raises `UserError`, `SandboxError`, `OSError`.
     """
     key, policy = read_key(options.key_file), chosen_policy(options)
+    secrets = known_secrets(policy, context)
     sandboxes: dict[Tier, Prepared] = {"wasm": WasmSandbox(own_cache(options), options.workers)}
     environment = {name: str(value) for name, value in sandboxes["wasm"].environment.items() if isinstance(value, str)}
     attester = SoftwareAttester(key, context.clock, environment)
@@ -55,7 +56,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
             version=context.version,
             clock=context.clock,
             say=say,
-            fetch=PolicyFetch(),
+            fetch=EngineFetch(secrets),
             require_sealed=options.require_sealed,
         )
         watching = asyncio.create_task(server.watch())  # no task group: what the caller raises must come out as it is

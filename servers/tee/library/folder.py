@@ -107,9 +107,11 @@ def _files(folder: Path) -> dict[str, bytes]:
 def _file(path: Path, most: int) -> bytes:
     if path.is_symlink():
         raise FunctionError(f"{path}: it is a link; a function has regular files only")
-    with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FunctionError(f"{path}: it is not a regular file")
+    descriptor = os.open(path, _FLAGS)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FunctionError(f"{path}: it is not a regular file")
+    with os.fdopen(descriptor, "rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise FunctionError(f"{path}: with it the function has more than {MAX_BYTES >> 20} MiB")

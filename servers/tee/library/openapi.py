@@ -81,7 +81,9 @@ def _server(root: Json, server: str | None, file: Path) -> str:
         first = cast(Json, servers[0])
         server = str(first.get("url", ""))
         for name, variable in cast(Json, first.get("variables") or {}).items():
-            server = server.replace(f"{{{name}}}", str(cast(Any, variable).get("default", "")))
+            server = server.replace(
+                f"{{{name}}}", str(cast(Json, variable).get("default", "") if isinstance(variable, dict) else "")
+            )
     try:
         parts = urlsplit(server or "")
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)

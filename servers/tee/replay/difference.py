@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 _SHOWN = 120
 _ABSENT: Any = object()
@@ -11,7 +11,7 @@ _ABSENT: Any = object()
 def difference(recorded: Any, now: Any, where: str) -> str | None:
     """None where both are the same JSON; else the path of the first difference, and both values there."""
     if type(recorded) is type(now) and isinstance(now, dict | list):
-        pairs = _members(recorded, now) if isinstance(now, dict) else _elements(recorded, now)
+        pairs = _members(recorded, cast(Any, now)) if isinstance(now, dict) else _elements(recorded, cast(Any, now))
         found = (difference(left, right, f"{where}{step}") for step, left, right in pairs)
         return next((each for each in found if each is not None), None)
     if type(recorded) is type(now) and recorded == now:

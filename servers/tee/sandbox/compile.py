@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_GIVEN = 16 << 20
 """Bytes of a caller's WebAssembly."""
 MAX_COMPILED = 256 << 20
-_MEMORY, _CPU_SECONDS = 3 << 30, 60  # of the process that compiles a caller's
+_MEMORY, _CPU_SECONDS = 3 << 30, 30  # of the process that compiles a caller's
 
 
 def prepare(cache_dir: Path, progress: Callable[[str], None], settings: Settings = SETTINGS) -> None:
@@ -81,7 +81,9 @@ def _compiled(compiler: "Engine", wasm: bytes, form: str) -> bytes:
 
 def _given(settings: Settings) -> None:
     """A caller's WebAssembly, from standard input to standard output, after giving up what it does not take."""
-    import wasmtime.component  # noqa: PLC0415  here, since nothing can be loaded once this process is locked
+    # Here already, since nothing can be loaded once this process is locked.
+    from wasmtime import Module, WasmtimeError  # noqa: PLC0415
+    from wasmtime.component import Component  # noqa: PLC0415
 
     wasm = sys.stdin.buffer.read(MAX_GIVEN + 1)
     program = component.given(wasm)
@@ -89,9 +91,10 @@ def _given(settings: Settings) -> None:
     compiler = component.engine({**settings, "parallel_compilation": False})
     lock.lock_compiler(_MEMORY, _CPU_SECONDS)
     try:
-        sys.stdout.buffer.write(_compiled(compiler, wasm, program.form))
+        compiled = (Component if program.form == "component" else Module)(compiler, wasm)
+        sys.stdout.buffer.write(compiled.serialize())
         sys.stdout.buffer.flush()
-    except wasmtime.WasmtimeError as e:
+    except WasmtimeError as e:
         sys.exit(f"the component cannot be compiled: {' '.join(str(e).split())[:500]}")
 
 

@@ -31,11 +31,13 @@ class Host:
             return stop("host", f"a name that is not printable text of at most {MAX_NAME} bytes")
         if len(self.transcript) >= self._job.limits.host_calls:
             return stop("host", f"more than {self._job.limits.host_calls} host calls")
+        left = self._job.limits.host_bytes - self.bytes - (len(frame) - 2)
+        if left < 0:
+            return stop("host", "size")
         replayed = self._job.replay is not None
         exchange = self._repeated(name, request) if replayed else await self._asked(name, request)
         if isinstance(exchange, str):
             return stop("divergence", exchange)
-        left = self._job.limits.host_bytes - self.bytes - (len(frame) - 2)
         if (response := len(exchange.response.encode())) > left:
             text = f"the answer is {response} bytes; {left} are left of those that this call's host calls may take"
             exchange = Exchange(name, request, text, ok=False)

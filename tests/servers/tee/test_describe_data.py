@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from servers.tee.library import describe_data
+from servers.tee.library.shipped.describe_data import main as describe_data
 from servers.tee.sandbox import Job
 from servers.tee.sandbox.wasm import WasmSandbox
 

@@ -32,7 +32,9 @@ def test_the_component_imports_one_function_and_exports_one() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_compiled_component_imports_only_the_host_function(sandbox: WasmSandbox, component_cache: Path) -> None:
+async def test_the_compiled_component_imports_only_the_host_function(
+    sandbox: WasmSandbox, component_cache: Path
+) -> None:
     engine = component.engine()
     path = component.cached(component_cache, component.shipped().sha256)
     assert path is not None

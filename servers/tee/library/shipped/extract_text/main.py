@@ -117,6 +117,6 @@ def _html(data: bytes) -> dict[str, Any]:
     page.feed(data.decode("utf-8", "replace"))
     page.close()
     lines = [" ".join(line.split()) for line in "".join(page.out).splitlines()]
-    text = "\n".join(line for line, before in zip(lines, ["", *lines], strict=False) if line or before)
+    text = "\n".join(filter(None, lines))
     title = " ".join("".join(page.title).split())
     return {"format": "html", "text": text} | ({"title": title[:1000]} if title else {})
