@@ -41,7 +41,7 @@ _BOUNDS = Bounds(
 
 @dataclass(frozen=True)
 class Confined:
-    """Runs programs over `folder`. `registries` are the URLs that may be reached; `say` is told of what else was tried."""
+    """Runs programs over `folder`. Only the URLs `registries` may be reached; `say` hears of what else was tried."""
 
     launcher: Launcher
     folder: Path
@@ -111,7 +111,7 @@ class Confined:
         return Policy(tier="service", network=network)
 
     def _record(self, connection: Connection) -> None:
-        if connection.verdict != "allowed":
+        if connection.verdict == "denied":
             reached = f"{connection.host} port {connection.port}"
             self.say(f"the installer tried {reached}: {connection.verdict} ({connection.reason})")
 

@@ -75,12 +75,9 @@ class Registries:
             raise HostedError(
                 f"{wanted.spelled}: pip is not installed for this Python; install it, it fetches packages"
             )
-        mounts, links = [Mount(Path(found.origin).parent, "/pip/pip", executable=False)], list[str]()
-        for number, link in enumerate(self.environ.get("PIP_FIND_LINKS", "").split()):
-            local = Path(urlsplit(link).path if link.startswith("file:") else link)
-            if local.is_dir():
-                mounts.append(Mount(local.resolve(), f"/links/{number}", executable=False))
-                links += ["--find-links", f"/links/{number}"]
+        folders = self._folders()
+        mounts = [Mount(Path(found.origin).parent, "/pip/pip", executable=False), *folders]
+        links = [word for folder in folders for word in ("--find-links", folder.target)]
         run = python().argv
         pip = (*run, "-c", _BOOT_PIP, "install", "--quiet", "--only-binary", ":all:", "--no-input", "--no-compile",
                "--disable-pip-version-check", "--cache-dir", f"{FOLDER}/scratch/cache", *links)  # fmt: skip
@@ -125,6 +122,13 @@ class Registries:
             return []
         named = self.environ.get("PIP_INDEX_URL")
         return [*([named] if named else _PYPI), *self.environ.get("PIP_EXTRA_INDEX_URL", "").split()]
+
+    def _folders(self) -> list[Mount]:
+        """Folders of this machine that the operator's pip also looks in."""
+        named = self.environ.get("PIP_FIND_LINKS", "").split()
+        found = [Path(urlsplit(link).path if link.startswith("file:") else link).resolve() for link in named]
+        local = [path for path in found if path.is_dir()]
+        return [Mount(path, f"/links/{number}", executable=False) for number, path in enumerate(local)]
 
     def _npm_registry(self) -> str:
         """The operator's, without a name and password; other settings of theirs may be secrets and are not read."""

@@ -164,7 +164,7 @@ class Session:
 
     def _record(self, connection: Connection) -> None:
         self._connections.append(connection)
-        if connection.verdict != "allowed":
+        if connection.verdict != "allowed" and connection.reason != "ended":
             where = f"{connection.scheme or 'something'} to {connection.host or 'nowhere'} port {connection.port}"
             self._say(f"it tried {where}: {connection.verdict} ({connection.reason})")
 

@@ -62,7 +62,7 @@ class Store:
 
     @contextmanager
     def making(self) -> Generator[Path]:
-        """A new folder to install into, with `tree` and `scratch` in it, alone in the store; what is left is removed."""
+        """A new folder to install into, with `tree` and `scratch` in it, alone in the store; removed afterwards."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file

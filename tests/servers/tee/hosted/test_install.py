@@ -42,6 +42,7 @@ def main():
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of wheels: a server, and a package that it needs."""
     folder = tmp_path_factory.mktemp("index")
+    folder.chmod(0o755)  # the installer is another user
     wheel(folder, "etmcp-test-marker", {"marker.py": "VALUE = 'from its dependency'"})
     needs = "Requires-Dist: etmcp-test-marker==1.0\n"
     wheel(folder, "etmcp-test-server", {"served.py": SERVER}, needs, "[console_scripts]\nserve = served:main\n")
