@@ -14,7 +14,7 @@ from servers.tee.egress.proxy import Proxy
 from servers.tee.hosted import HostedError
 from servers.tee.hosted.grants import Granted
 from servers.tee.hosted.lines import Ask, Json, Lines, Tell
-from servers.tee.hosted.measure import Used, unrouted, used
+from servers.tee.hosted.measure import Meter, Used, unrouted
 from servers.tee.policy import Policy
 from servers.tee.process import Exit
 from servers.tee.process.launcher import Launcher, Running
@@ -25,6 +25,7 @@ GRACE_SECONDS = 2.0
 _STDERR_LINES = 50
 _LINE = 400
 _MOST_UNANSWERED = 2
+_SELDOM = 0.25
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Session:
     def __init__(self, policy: Policy, granted: Granted, tell: Tell, ask: Ask, say: Callable[[str], None]) -> None:
         self._policy, self._granted, self._say = policy, granted, say
         self._running: Running | None = None  # set by `run` once the sandbox is built
+        self._meter: Meter | None = None  # set with it
         self._connections: list[Connection] = []  # what it tried to reach; grown by the proxy
         self._input = _Input()
         limits = policy.limits()
@@ -48,6 +50,7 @@ class Session:
         self.exit: Exit | None = None
         """How it ended, from the kernel; None while it runs."""
         self._word = ""  # the last line of its standard error
+        self._look_again = 0.0  # for more of them, by the event loop's clock
         self._unanswered = 0  # calls in a row
         self._past = 0  # tries to reach addresses past the proxy that the log knows of
 
@@ -63,7 +66,7 @@ class Session:
     def usage(self, since: Mark) -> Json:
         """What was used since then, by all calls of this session together."""
         now = self._used()
-        self._look_past()
+        self._look_past(seldom=True)
         told: Json = {"cpu_ms": max(0, now.cpu_ms - since.cpu_ms), "memory_bytes": now.peak_bytes}
         if len(self._connections) > since.connections:
             told["egress"] = dict(usage(self._connections[since.connections :]))
@@ -92,7 +95,7 @@ class Session:
         """Start it, and live as long as it does; `task_status` is told when it runs, or why it does not."""
         try:
             async with _pipes() as (ours, theirs), launcher.start(self._granted.spec, *theirs) as running:
-                self._running = running
+                self._running, self._meter = running, Meter(running.pid)
                 while theirs:
                     os.close(theirs.pop())
                 gate = Gate(self._policy, self._record, values=self._granted.secrets)
@@ -104,6 +107,8 @@ class Session:
             if not task_status.done():
                 task_status.set_exception(HostedError(str(e)))
         finally:
+            if self._meter is not None:
+                self._meter.close()
             self.lines.end(HostedError("the server was stopped"))
             if not task_status.done():
                 task_status.cancel()
@@ -168,15 +173,17 @@ class Session:
             where = f"{connection.scheme or 'something'} to {connection.host or 'nowhere'} port {connection.port}"
             self._say(f"it tried {where}: {connection.verdict} ({connection.reason})")
 
-    def _look_past(self) -> None:
-        if self._running is not None:
+    def _look_past(self, *, seldom: bool = False) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._running is not None and not (seldom and now < self._look_again):
+            self._look_again = now + _SELDOM
             past = unrouted(self._running.pid)
             if past > self._past:
                 self._say(f"it tried to reach addresses past its proxy, {past} times so far: there is no way")
                 self._past = past
 
     def _used(self) -> Used:
-        return used(self._running.pid if self._running is not None else 0)
+        return self._meter.read(asyncio.get_running_loop().time()) if self._meter is not None else Used()
 
     def _obituary(self, ended: Exit) -> str:
         how = f"was killed by signal {-ended.code}" if ended.code < 0 else f"exited with code {ended.code}"
