@@ -31,6 +31,7 @@ class Meter:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self._snmp = os.open(f"/proc/{pid}/net/snmp", os.O_RDONLY | os.O_CLOEXEC)
         self._peak, self._again = 0, 0.0
         self._last = Used()
 
@@ -47,23 +48,20 @@ class Meter:
             self._last = Used(ticks * 1000 // _TICKS, self._peak)
         return self._last
 
+    def unrouted(self) -> int:
+        """How often something in its network namespace tried to reach an address past the proxy."""
+        with suppress(OSError, ValueError, KeyError):
+            lines = os.pread(self._snmp, 8192, 0).splitlines()
+            names, values = [line.split()[1:] for line in lines if line.startswith(b"Ip:")]
+            return int(dict(zip(names, values, strict=True))[b"OutNoRoutes"])
+        return 0
+
     def close(self) -> None:
         """Read no more."""
-        stat, self._stat = self._stat, -1
-        if stat >= 0:
-            os.close(stat)
-
-
-def unrouted(pid: int) -> int:
-    """How often something in the network namespace of this process tried to reach an address past the proxy."""
-    with suppress(OSError, ValueError, KeyError):
-        names, values = [
-            line.split()[1:]
-            for line in Path(f"/proc/{pid}/net/snmp").read_text().splitlines()
-            if line.startswith("Ip:")
-        ]
-        return int(dict(zip(names, values, strict=True))["OutNoRoutes"])
-    return 0
+        files, self._stat, self._snmp = (self._stat, self._snmp), -1, -1
+        for file in files:
+            if file >= 0:
+                os.close(file)
 
 
 def written(paths: Iterable[Path], most: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from servers.tee.egress.proxy import Proxy
 from servers.tee.hosted import HostedError
 from servers.tee.hosted.grants import Granted
 from servers.tee.hosted.lines import Ask, Json, Lines, Tell
-from servers.tee.hosted.measure import Meter, Used, unrouted
+from servers.tee.hosted.measure import Meter, Used
 from servers.tee.policy import Policy
 from servers.tee.process import Exit
 from servers.tee.process.launcher import Launcher, Running
@@ -25,7 +25,6 @@ GRACE_SECONDS = 2.0
 _STDERR_LINES = 50
 _LINE = 400
 _MOST_UNANSWERED = 2
-_SELDOM = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,6 @@ class Session:
         self.exit: Exit | None = None
         """How it ended, from the kernel; None while it runs."""
         self._word = ""  # the last line of its standard error
-        self._look_again = 0.0  # for more of them, by the event loop's clock
         self._unanswered = 0  # calls in a row
         self._past = 0  # tries to reach addresses past the proxy that the log knows of
 
@@ -66,7 +64,7 @@ class Session:
     def usage(self, since: Mark) -> Json:
         """What was used since then, by all calls of this session together."""
         now = self._used()
-        self._look_past(seldom=True)
+        self._look_past()
         told: Json = {"cpu_ms": max(0, now.cpu_ms - since.cpu_ms), "memory_bytes": now.peak_bytes}
         if len(self._connections) > since.connections:
             told["egress"] = dict(usage(self._connections[since.connections :]))
@@ -173,11 +171,9 @@ class Session:
             where = f"{connection.scheme or 'something'} to {connection.host or 'nowhere'} port {connection.port}"
             self._say(f"it tried {where}: {connection.verdict} ({connection.reason})")
 
-    def _look_past(self, *, seldom: bool = False) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._running is not None and not (seldom and now < self._look_again):
-            self._look_again = now + _SELDOM
-            past = unrouted(self._running.pid)
+    def _look_past(self) -> None:
+        if self._meter is not None:
+            past = self._meter.unrouted()
             if past > self._past:
                 self._say(f"it tried to reach addresses past its proxy, {past} times so far: there is no way")
                 self._past = past
