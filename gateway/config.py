@@ -68,7 +68,8 @@ class Settings(BaseModel):
     name: RegistryName | None = None
     version: Version | None = None
     require: Kind | None = None
-    seal: bool = True
+    # Whether calls are sealed where the server can open them; `require`: else the server is not used at all.
+    seal: bool | Literal["require"] = True
     manifest: Path | None = None
     publisher: HexKey | None = None
     attesters: tuple[HexKey, ...] = ()
@@ -94,6 +95,12 @@ class Settings(BaseModel):
         if self.signers and self.policy is None:
             raise ValueError('"signers" sign a "policy"; add it')
         return self
+
+    @property
+    def proven(self) -> bool:
+        """Whether it must prove its results: that is asked for, or that it is hosted, or that calls are sealed, which
+        only such a server can open."""
+        return self.require == "executor-attested" or self.host is not None or self.seal == "require"
 
     def naming(self) -> Rules:
         """How its names are offered."""

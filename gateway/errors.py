@@ -29,7 +29,7 @@ REASONS = {
     "debug": "the server runs in debug mode",
     "measurement": "the server measures as something else",
     "policy": "the appraisal policy does not accept the server",
-    "unattested": "the server offers no evidence, and executor-attested is required",
+    "unattested": "the server offers no evidence, and executor-attested or sealed calls are required",
     "kind": "the server offers less than it did when it was pinned",
     "drift": "this definition differs from its pin",
     "pin": "its pin was not made under this gateway's key",

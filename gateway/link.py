@@ -118,7 +118,7 @@ async def _caller(
         pin = await transport.pin(deadline=anyio.current_time() + PIN_SECONDS)
         if pin:
             anchors.add(pin.decode("ascii", "replace").strip())
-    needed = settings.require == "executor-attested" or settings.host is not None
+    needed = settings.proven
     if offers and anchors:
         appraisal = Appraisal(alias, session, hub.verifier(frozenset(anchors)), hub.clock)
         try:
@@ -127,7 +127,7 @@ async def _caller(
             if needed:
                 raise
         else:
-            return AttestedCaller(alias, session, appraisal, sealed=settings.seal, clock=hub.clock)
+            return AttestedCaller(alias, session, appraisal, sealed=settings.seal is not False, clock=hub.clock)
     if needed:
         raise Withheld(alias, "everything", "root" if offers else "unattested")
     return ObservedCaller(alias, session, hub.observer, server.launch())

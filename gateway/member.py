@@ -66,7 +66,7 @@ class Member:
     @property
     def must_prove(self) -> bool:
         """Whether nothing that it did not sign may come from it to a client."""
-        if self.server.etmcp.require == EXECUTOR:
+        if self.server.etmcp.proven:
             return True
         if self.listing is not None:
             return self.listing.offer.kind == EXECUTOR or self.listing.review.kind_lowered

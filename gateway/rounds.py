@@ -322,22 +322,6 @@ def _ask(request: Request, link: Link, last: Round | None) -> Ask:
 def _passing(down: Downlink, link: Link) -> Downlink:
     """What may pass while the request waits: a modern server asks in rounds only, and on a pipe that all share, nobody
     could say whom it means otherwise."""
-    if link.caller.kind == EXECUTOR:
-        return _numbers_only(down)
-    return Downlink(down.tell, refuse) if link.session.era == "modern" else down
-
-
-def _numbers_only(down: Downlink) -> Downlink:
-    """What may pass before the receipt is checked: how far it is, as numbers."""
-
-    async def filtered(message: Json) -> None:
-        params = message.get("params")
-        if message.get("method") != "notifications/progress" or not isinstance(params, dict):
-            return
-        told = cast(Json, params)
-        numbers = {k: told[k] for k in ("progress", "total") if type(told.get(k)) in (int, float)}
-        if "progress" in numbers and "progressToken" in told:
-            token = told["progressToken"]
-            await down.tell({"method": message["method"], "params": {"progressToken": token, **numbers}})
-
-    return Downlink(filtered, refuse)
+    if link.caller.kind == EXECUTOR or link.session.era == "modern":
+        return Downlink(down.tell, refuse)  # of an executor the caller lets through what it can check
+    return down

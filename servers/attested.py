@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.runner import modern_error_data
@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND
 
 from attest import wire
-from attest.call import Call, read_request
+from attest.call import Call, Sealing, read_request
 from attest.canonical import canonical
 from attest.dsse import Envelope
 from attest.encoding import Fields, salted, sha256_hex
@@ -24,12 +24,17 @@ from attest.errors import AttestError, CanonicalError, EvidenceError, SealError
 from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Statement
 from servers.guard import Guard, Refused
-from servers.identity import Identity
+from servers.identity import Identity, Keys
+from servers.quiet import quiet
+from servers.sealing import SealedSession
 
 Context = ServerRequestContext[Any, Any]
 HANDSHAKES = ("initialize", "server/discover")
 RESOURCES = {"resources/list": "resources", "resources/templates/list": "resourceTemplates"}
 LISTS = {"tools/call": ("tools/list", "tools"), "prompts/get": ("prompts/list", "prompts")}
+# What a server that requires sealing takes plain: no request here says what anyone asks for.
+OPEN = frozenset({*HANDSHAKES, *RESOURCES, *(listing for listing, _ in LISTS.values()), "ping", "logging/setLevel"})
+SEALED_ONLY = "this server takes sealed calls only"
 
 
 @dataclass
@@ -78,10 +83,15 @@ class Attested:
         uri = (ctx.params or {}).get("uri")
         if ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(wire.EVIDENCE_URI):
             return self._evidence(uri)
-        signed = wire.meta_of(dict(ctx.params or {}), wire.CALL) is not None and ctx.method not in HANDSHAKES
-        if ctx.method in wire.NAMED_BY or signed:
+        if wire.meta_of(dict(ctx.params or {}), wire.CALL) is not None and ctx.method not in HANDSHAKES:
             return await self._exchange(ctx, call_next)
+        if self._require_sealed and ctx.request_id is not None and not _is_open(ctx):
+            raise _refusal(Refused("unsealed", SEALED_ONLY))
         return await self._extended(ctx, call_next)
+
+    def rotate(self) -> str:
+        """Put a new pair of keys in force now and return its key id; calls under the one before are answered on."""
+        return self._identity.rotate(self._clock()).key_id
 
     async def _extended(self, ctx: Context, call_next: CallNext) -> HandlerResult:
         try:
@@ -117,50 +127,54 @@ class Attested:
             nonce = Fields({"nonce": uri.removeprefix(wire.EVIDENCE_URI)}, "the URI", EvidenceError).hex("nonce", 32)
         except EvidenceError as e:
             raise MCPError(INVALID_REQUEST, f"{wire.EVIDENCE_TEMPLATE}: {e.detail}") from e
-        text = wire.dump_evidence(*self._identity.evidence(nonce))
+        text = wire.dump_evidence(*self._identity.evidence(nonce, self._clock()))
         contents = [{"uri": uri, "mimeType": "application/json", "text": text}]
         return {"contents": contents, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 
     async def _exchange(self, ctx: Context, call_next: CallNext) -> HandlerResult:
-        params = dict(ctx.params or {})
-        if wire.meta_of(params, wire.CALL) is None:
-            if self._require_sealed:
-                raise _refusal(Refused("unsealed", "this server takes sealed calls only"))
-            return await call_next(ctx)
         received_at = self._clock()
         try:
-            call, covered = self._admit(ctx.method, params, received_at)
+            call, keys, covered = self._admit(ctx.method, dict(ctx.params or {}), received_at)
         except Refused as e:
             raise _refusal(e) from e
         execution = Execution()
         token = _EXECUTION.set(execution)
         try:
-            answer = await self._run(replace(ctx, params=call.params), call_next)
+            answer = await self._run(replace(ctx, params=call.params), call.sealing, call_next)
         finally:
             _EXECUTION.reset(token)
         definition = await self._definition(ctx, call, call_next)
-        signed = self._sign(call, covered, answer, execution, definition, received_at)
-        if call.reply_key is not None:
-            return call.seal_reply(signed)
+        signed = self._sign(call, keys, covered, answer, execution, definition, received_at)
+        if call.sealing is not None:
+            return call.sealing.reply(signed)
         if (error := signed.get("error")) is not None:
             raise MCPError(error["code"], error["message"], error["data"])
         return signed["result"]
 
-    def _admit(self, method: str, params: wire.Json, now: int) -> tuple[Call, bytes]:
-        """The call, and the params that its receipt will cover. What could not be signed is not executed."""
+    def _admit(self, method: str, params: wire.Json, now: int) -> tuple[Call, Keys, bytes]:
+        """The call, the keys that it names, which sign for it even if they end before it does, and the params that its
+        receipt will cover. What could not be signed is not executed."""
+        live = self._identity.live(now)
         try:
-            call = read_request(method, params, self._identity.sealing_key, self._identity.key_id)
+            call = read_request(method, params, {key_id: keys.sealing for key_id, keys in live.items()})
             covered = wire.covered_params(call.params)
         except SealError as e:
             raise Refused(e.code, e.detail) from e
         except CanonicalError as e:
             raise Refused("malformed", e.detail) from e
-        if self._require_sealed and call.reply_key is None:
-            raise Refused("unsealed", "this server takes sealed calls only")
+        if self._require_sealed and call.sealing is None:
+            raise Refused("unsealed", SEALED_ONLY)
         self._guard.admit(call.header, now)
-        return call, covered
+        return call, live[call.header.key_id], covered
 
-    async def _run(self, ctx: Context, call_next: CallNext) -> wire.Json:
+    async def _run(self, ctx: Context, sealing: Sealing | None, call_next: CallNext) -> wire.Json:
+        """The result or error; what its handler says meanwhile is sealed where the call is, and not logged."""
+        if sealing is None:
+            return await self._answer(ctx, call_next)
+        with quiet():
+            return await self._answer(replace(ctx, session=SealedSession(ctx, sealing)), call_next)
+
+    async def _answer(self, ctx: Context, call_next: CallNext) -> wire.Json:
         """The result or error; where that is not JSON, an error that says so."""
         try:
             try:
@@ -179,6 +193,7 @@ class Attested:
     def _sign(
         self,
         call: Call,
+        keys: Keys,
         covered: bytes,
         answer: wire.Json,
         execution: Execution,
@@ -200,7 +215,7 @@ class Attested:
             nonce=header.nonce,
             client_nonce=header.client_nonce,
             stream=header.stream,
-            sequence=self._guard.next_number(header.stream),
+            sequence=self._guard.next_number(keys.key_id, header.stream),
             previous=header.previous,
             policy_digest=self._policy_digest,
             received_at=received_at,
@@ -208,7 +223,7 @@ class Attested:
             environment=execution.environment,
             usage=execution.usage,
         )
-        envelope = Envelope.sign(PAYLOAD_TYPE, statement.encode(), self._identity.signing_key, header.key_id)
+        envelope = Envelope.sign(PAYLOAD_TYPE, statement.encode(), keys.signing, keys.key_id)
         receipt = Receipt(envelope, salt).to_json()
         if error is None:
             return {"result": wire.with_meta(answer["result"], wire.RECEIPT, receipt)}
@@ -245,6 +260,14 @@ class Attested:
                 self._definitions[version, method, str(definition.get("name"))] = sha256_hex(canonical(definition))
             except AttestError:
                 continue  # it has no one meaning, so it has no digest
+
+
+def _is_open(ctx: Context) -> bool:
+    """Whether a plain request says nothing of what anyone asks for; a stream of changes, where it names no resource."""
+    if ctx.method != "subscriptions/listen":
+        return ctx.method in OPEN
+    wanted = (ctx.params or {}).get("notifications")
+    return isinstance(wanted, dict) and all(isinstance(value, bool) for value in cast(wire.Json, wanted).values())
 
 
 def _refusal(refused: Refused) -> MCPError:

@@ -21,11 +21,12 @@ class Guard:
     """Refuses a call that is old, from the future, or seen before. State is owned by the server's event loop."""
 
     def __init__(self) -> None:
-        # Nonces within the window, and the same in order of arrival with the time at which each may be forgotten.
+        # Nonces within the window, whichever key they came under, and the same in order of arrival with the time at
+        # which each may be forgotten.
         self._seen: set[str] = set()
         self._order: deque[tuple[int, str]] = deque()
-        # Receipts signed per stream, least recently used first.
-        self._signed: OrderedDict[str, int] = OrderedDict()
+        # Receipts signed per key and stream, least recently used first.
+        self._signed: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def admit(self, header: CallHeader, now: int) -> None:
         """Accept a nonce once; `now` in milliseconds. Raises `Refused`: `stale`, `replayed`, `busy`."""
@@ -43,10 +44,10 @@ class Guard:
         # A nonce must outlive every time at which its call could still be admitted.
         self._order.append((now + 2 * WINDOW_MS + 1, header.nonce))
 
-    def next_number(self, stream: str) -> int:
-        """The sequence number of the receipt that is about to be signed in `stream`."""
-        number = self._signed.pop(stream, 0) + 1
-        self._signed[stream] = number
+    def next_number(self, key_id: str, stream: str) -> int:
+        """The sequence number of the receipt that is about to be signed under this key in `stream`."""
+        number = self._signed.pop((key_id, stream), 0) + 1
+        self._signed[key_id, stream] = number
         if len(self._signed) > MAX_STREAMS:
             self._signed.popitem(last=False)
         return number

@@ -8,6 +8,7 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError, EvidenceError
+from attest.seal import PublicKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from gateway.errors import Withheld
@@ -20,10 +21,16 @@ READ_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class Appraised:
-    """An accepted pair of keys, the evidence text behind it, and our stream of calls under it."""
+    """An accepted pair of keys, the evidence text behind it, and our stream of calls under it.
+
+    `sealing` is the pair's sealing key, read; `renew_at` (ms) comes so long before the end that a call which begins
+    until then has a third of the appraisal's time to be answered.
+    """
 
     result: AttestationResult
     evidence: str
+    sealing: PublicKey
+    renew_at: int
     stream: str = field(default_factory=lambda: secrets.token_hex(16))
     ledger: SequenceLedger = field(default_factory=SequenceLedger)
 
@@ -43,7 +50,7 @@ class Appraisal:
         async with self._lock:
             now = self._clock()
             held = self._current
-            if held is None or held.result.key_id == not_key or now > held.result.expires_at - 5_000:
+            if held is None or held.result.key_id == not_key or now > held.renew_at:
                 self._current = held = await self._fresh()
             return held
 
@@ -63,9 +70,9 @@ class Appraisal:
                     evidence, binding = wire.load_evidence(text)
                 case _:
                     raise EvidenceError("malformed", "the evidence resource is not one text")
-            result = self._verifier.appraise(
-                evidence, binding, nonce=nonce, now=self._clock(), maximum_age_ms=MAXIMUM_AGE_MS
-            )
+            now = self._clock()
+            result = self._verifier.appraise(evidence, binding, nonce=nonce, now=now, maximum_age_ms=MAXIMUM_AGE_MS)
+            sealing = PublicKey(binding.sealing_key)
         except AttestError as e:
             raise Withheld(self._alias, "the evidence", e.code) from e
-        return Appraised(result, text)
+        return Appraised(result, text, sealing, result.expires_at - (result.expires_at - now) // 3)

@@ -15,6 +15,7 @@ from attest.verifier import AttestationResult
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.exchange.appraisal import Appraisal, Appraised
+from gateway.exchange.progress import numbers_only, opened
 from gateway.upstream import Json
 from gateway.upstream.session import Session
 
@@ -72,13 +73,14 @@ class AttestedCaller:
             if reply_key is None:
                 request = plain_request(header, ask.params, salt)
             else:
-                request = sealed_request(header, ask.params, salt, held.result.binding.sealing_key, reply_key)
+                request = sealed_request(header, ask.params, salt, held.sealing, reply_key)
         except AttestError as e:  # appraised, but no key that anything can be sealed to
             raise self._withheld(ask, e.code) from e
         held.ledger.begin()
         headers: Mapping[str, str] = {} if self._sealed else ask.headers  # what is sealed is not told in a header
+        down = numbers_only(ask.down) if reply_key is None else opened(ask.down, header, reply_key)
         reply = await self._session.request(
-            ask.method, request, client=ask.client, down=ask.down, deadline=ask.deadline, headers=headers
+            ask.method, request, client=ask.client, down=down, deadline=ask.deadline, headers=headers
         )
         if (code := _refusal(reply)) == "unknown-key":
             return None

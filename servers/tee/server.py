@@ -28,7 +28,7 @@ from attest.canonical import canonical
 from attest.encoding import sha256_hex
 from attest.evidence import Attester
 from servers.attested import Attested
-from servers.identity import Identity
+from servers.identity import EVERY_MS, Identity
 from servers.tee.engine import Engine
 from servers.tee.functions import Fetch, Functions, Unknown
 from servers.tee.library.library import Library
@@ -75,6 +75,15 @@ class TeeServer(Server[Any]):
         """The SDK's, with `tools.listChanged`."""
         told = notification_options or NotificationOptions(tools_changed=True)
         return super().create_initialization_options(told, experimental_capabilities, extensions)
+
+    def prove(self, attested: Attested) -> None:
+        """Sign and seal with this from now on. Once, before anything is served."""
+        self._attested = attested
+        self.middleware.append(attested)
+
+    def rotate(self) -> str:
+        """Put new keys in force and return their id; calls under those before are answered for their overlap."""
+        return self._attested.rotate()
 
     async def watch(self) -> None:
         """Look at the library again and again; say what is wrong with it once, and tell clients of changes."""
@@ -144,15 +153,18 @@ def build(
     say: Callable[[str], None],
     fetch: Fetch,
     require_sealed: bool,
+    every: int = EVERY_MS,
 ) -> TeeServer:
-    """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people."""
+    """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people; `every` is how long
+    (ms) a pair of keys is in force."""
     server = TeeServer(Functions(engine, library, clock, fetch), say, version=version)
     told = {"name": NAME, "version": version}
     policy_digest = engine.policy.digest()
     environments = {tier: dict(sandbox.environment) for tier, sandbox in engine.tiers.items()}
     configuration = {"server": told, "policy": policy_digest, "environment": environments}
-    identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
-    server.middleware.append(
+    digest = bytes.fromhex(sha256_hex(canonical(configuration)))
+    identity = Identity(attester, digest, secrets.token_bytes(16), every=every)
+    server.prove(
         Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)
     )
     return server

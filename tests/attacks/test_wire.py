@@ -171,7 +171,7 @@ def test_ambiguous_json_is_refused_by_name_without_a_word_of_it(stage: Stage, al
     stage.control(alias)
 
 
-@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("alias", ["pp", "hp"])
 def test_before_the_receipt_is_checked_only_numbers_pass(stage: Stage, alias: str) -> None:
     secret, plant = token(), token()
     meta = {"progressToken": "mine", "io.modelcontextprotocol/logLevel": "debug"}
@@ -187,6 +187,21 @@ def test_before_the_receipt_is_checked_only_numbers_pass(stage: Stage, alias: st
         ]
         assert {member for params in told for member in params} <= {"progressToken", "progress", "total"}
         assert secret.encode() not in reply.raw
+        assert stage.found([plant], reply.raw) == []
+
+
+@pytest.mark.parametrize("alias", ["ps", "hs"])
+def test_of_a_sealed_call_passes_what_was_sealed_and_none_of_the_chatter(stage: Stage, alias: str) -> None:
+    secret, plant = token(), token()
+    meta = {"progressToken": "mine", "io.modelcontextprotocol/logLevel": "debug"}
+    for mode in (HONEST, "chatter"):
+        stage.order(alias, mode, plant=plant)
+        reply = stage.call(alias, "loud", secret, _meta=meta)
+        told = [(note["method"], note["params"]) for note in reply.notifications]
+        assert told == [
+            ("notifications/progress", {"progressToken": "mine", "progress": 1, "total": 2, "message": secret}),
+            ("notifications/progress", {"progressToken": "mine", "progress": 2, "total": 2}),
+        ]
         assert stage.found([plant], reply.raw) == []
 
 

@@ -77,7 +77,7 @@ FROM_JSON: dict[str, tuple[Callable[[Any], object], Any]] = {
     "cmw": (Evidence.from_cmw, evidence().to_cmw()),
     "policy": (load, POLICY),
     "call": (
-        lambda value: read_request("tools/call", {"_meta": {wire.CALL: value}}, KEY, KEY_ID),
+        lambda value: read_request("tools/call", {"_meta": {wire.CALL: value}}, {KEY_ID: KEY}),
         plain_request(HEADER, {}, SALT)["_meta"][wire.CALL],
     ),
     "identity": (lambda value: verify_assertion(value, [raw("observer")], "here", ASKED, NOW), ASSERTED),

@@ -11,10 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attest.encoding import length_prefixed
-from attest.seal import PUBLIC_SIZE, REPLY, REQUEST, SealingKey, seal
+from attest.seal import PROGRESS, PUBLIC_SIZE, REPLY, REQUEST, PublicKey, SealingKey, label
 from tests.attest.made import refusal, sealing_public, sealing_seeds
 
 KEY, HEADER = SealingKey(), b"header"
+
+
+def seal(public: bytes, direction: bytes, header: bytes, plaintext: bytes, number: int | None = None) -> bytes:
+    return PublicKey(public).seal(label(direction, header, number), plaintext)
+
+
+def opened(key: SealingKey, direction: bytes, header: bytes, sealed: bytes, number: int | None = None) -> bytes:
+    return key.open(label(direction, header, number), sealed)
+
+
 SEALED = seal(KEY.public, REQUEST, HEADER, b"plaintext")
 ENCAPSULATED = 1120
 
@@ -22,7 +32,7 @@ ENCAPSULATED = 1120
 @settings(max_examples=20)
 @given(st.binary(max_size=300), st.binary(max_size=300), st.sampled_from([REQUEST, REPLY]))
 def test_what_was_sealed_opens(plaintext: bytes, header: bytes, direction: bytes) -> None:
-    assert KEY.open(direction, header, seal(KEY.public, direction, header, plaintext)) == plaintext
+    assert opened(KEY, direction, header, seal(KEY.public, direction, header, plaintext)) == plaintext
 
 
 def test_sealing_twice_gives_two_ciphertexts() -> None:
@@ -31,28 +41,37 @@ def test_sealing_twice_gives_two_ciphertexts() -> None:
 
 
 def test_it_opens_beside_no_other_header_key_or_direction() -> None:
-    assert refusal(KEY.open, REQUEST, b"headet", SEALED) == "seal"
-    assert refusal(KEY.open, REQUEST, b"", SEALED) == "seal"
-    assert refusal(KEY.open, REPLY, HEADER, SEALED) == "seal"
-    assert refusal(SealingKey().open, REQUEST, HEADER, SEALED) == "seal"
-    assert refusal(KEY.open, REQUEST, HEADER, SEALED) == ""
+    assert refusal(opened, KEY, REQUEST, b"headet", SEALED) == "seal"
+    assert refusal(opened, KEY, REQUEST, b"", SEALED) == "seal"
+    assert refusal(opened, KEY, REPLY, HEADER, SEALED) == "seal"
+    assert refusal(opened, SealingKey(), REQUEST, HEADER, SEALED) == "seal"
+    assert refusal(opened, KEY, REQUEST, HEADER, SEALED) == ""
 
 
 def test_no_flipped_byte_opens() -> None:
     for place in range(len(SEALED)):
         flipped = SEALED[:place] + bytes([SEALED[place] ^ 1 << place % 8]) + SEALED[place + 1 :]
-        assert refusal(KEY.open, REQUEST, HEADER, flipped) == "seal", place
+        assert refusal(opened, KEY, REQUEST, HEADER, flipped) == "seal", place
+
+
+def test_a_progress_message_opens_in_its_place_only() -> None:
+    first = seal(KEY.public, PROGRESS, HEADER, b"told", 1)
+    assert opened(KEY, PROGRESS, HEADER, first, 1) == b"told"
+    assert refusal(opened, KEY, PROGRESS, HEADER, first, 2) == "seal"
+    assert refusal(opened, KEY, PROGRESS, HEADER, first) == "seal"
+    assert refusal(opened, KEY, REPLY, HEADER, first, 1) == "seal"
+    assert refusal(opened, KEY, PROGRESS, b"another", first, 1) == "seal"
 
 
 @pytest.mark.parametrize("length", [0, 1, 32, 1087, 1088, 1119, 1120, 1121, 1135, 1136, len(SEALED) - 1])
 def test_no_beginning_of_it_opens(length: int) -> None:
-    assert refusal(KEY.open, REQUEST, HEADER, SEALED[:length]) == "seal"
+    assert refusal(opened, KEY, REQUEST, HEADER, SEALED[:length]) == "seal"
 
 
 @pytest.mark.parametrize("size", [0, 1136, 5000])
 def test_zeros_and_trailing_bytes_do_not_open(size: int) -> None:
-    assert refusal(KEY.open, REQUEST, HEADER, bytes(size)) == "seal"
-    assert refusal(KEY.open, REQUEST, HEADER, SEALED + bytes(size + 1)) == "seal"
+    assert refusal(opened, KEY, REQUEST, HEADER, bytes(size)) == "seal"
+    assert refusal(opened, KEY, REQUEST, HEADER, SEALED + bytes(size + 1)) == "seal"
 
 
 LOW_ORDER = [
@@ -67,7 +86,7 @@ LOW_ORDER = [
 @pytest.mark.parametrize("point", LOW_ORDER)
 def test_a_low_order_point_is_no_key_and_no_ciphertext(point: bytes) -> None:
     assert refusal(seal, KEY.public[:1184] + point, REQUEST, HEADER, b"x") == "key"
-    assert refusal(KEY.open, REQUEST, HEADER, SEALED[:1088] + point + SEALED[1120:]) == "seal"
+    assert refusal(opened, KEY, REQUEST, HEADER, SEALED[:1088] + point + SEALED[1120:]) == "seal"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_salted_digests_hash_the_salt_and_then_the_preimage() -> None:
         assert hashlib.sha256(bytes.fromhex(case["salt"]) + preimage).hexdigest() == case["sha256"]
 
 
-def test_the_sealed_request_opens_with_the_info_of_its_header() -> None:
+def test_the_sealed_request_and_progress_open_with_the_info_of_its_header() -> None:
     vector = value("seal")
     digest = hashlib.sha256(vector["header"].encode()).digest()
     assert prefixed(b"etmcp/request/v1", digest).hex() == vector["requestInfo"]
@@ -122,6 +122,11 @@ def test_the_sealed_request_opens_with_the_info_of_its_header() -> None:
     sealed, info = base64.b64decode(vector["sealedRequest"]), bytes.fromhex(vector["requestInfo"])
     opened = suite.decrypt(sealed, hpke.MLKEM768X25519PrivateKey(ml_kem, x25519), info=info)
     assert opened.decode() == vector["plaintext"]
+    place = vector["progressNumber"].to_bytes(8, "big")
+    assert prefixed(b"etmcp/progress/v1", digest, place).hex() == vector["progressInfo"]
+    sealed, info = base64.b64decode(vector["sealedProgress"]), bytes.fromhex(vector["progressInfo"])
+    opened = suite.decrypt(sealed, hpke.MLKEM768X25519PrivateKey(ml_kem, x25519), info=info)
+    assert opened.decode() == vector["progress"]
 
 
 def test_statements_decode_and_are_named_by_their_digest() -> None:

@@ -15,7 +15,7 @@ from attest.evidence import Endorsements
 from attest.policy import AllOf, MinAssurance
 from attest.receipt import Exchange, Receipt, verify_exchange
 from attest.schemes.software import SCHEME
-from attest.seal import SealingKey
+from attest.seal import PublicKey, SealingKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from tests.bench.load import HEADERS, META
@@ -81,7 +81,7 @@ class Caller:
         self.ledger.begin()
         if sealed:
             reply_key = SealingKey()
-            request = sealed_request(header, params, salt, key.binding.sealing_key, reply_key)
+            request = sealed_request(header, params, salt, PublicKey(key.binding.sealing_key), reply_key)
             result: Json = open_reply(header, await self.post("tools/call", wire.SEALED_NAME, request), reply_key)[
                 "result"
             ]

@@ -5,8 +5,10 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -40,19 +42,34 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-async def drive(url: str, tool: str, callers: int, calls: int, processes: dict[str, int]) -> Figures:
-    """Make `calls` calls. Raises `AssertionError` for an answer that is not the text that was sent."""
+def as_text(text: str) -> dict[str, Any]:
+    """The arguments of an echo."""
+    return {"text": text}
+
+
+async def drive(
+    url: str,
+    tool: str,
+    callers: int,
+    calls: int,
+    processes: dict[str, int],
+    arguments: Callable[[str], dict[str, Any]] = as_text,
+) -> Figures:
+    """Make `calls` calls, whose arguments carry a random text. Raises `AssertionError` for an answer without it, of an
+    echo for one that is anything else."""
     times: list[float] = []
 
     async def one(http: aiohttp.ClientSession) -> None:
         text = secrets.token_hex(100)
-        params = {"name": tool, "arguments": {"text": text}, "_meta": META}
+        params = {"name": tool, "arguments": arguments(text), "_meta": META}
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
         start = time.perf_counter()
         async with http.post(url, data=body, headers=HEADERS | {"mcp-name": tool}) as response:
             answer = json.loads(await response.read())
         times.append(time.perf_counter() - start)
-        assert answer["result"]["content"] == [{"type": "text", "text": text}], answer
+        said = answer["result"]["content"]
+        assert text in said[0]["text"], answer
+        assert arguments is not as_text or said == [{"type": "text", "text": text}], answer
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         for _ in range(20):

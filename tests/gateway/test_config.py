@@ -62,6 +62,7 @@ def test_a_manifests_path_starts_at_the_configuration_file(tmp_path: Path) -> No
         {"timeout": 1e9},
         {"era": ""},
         {"seal": "maybe"},
+        {"seal": "Require"},
         {"include": "a"},
         {"exclude": [""]},
         {"names": {"a": "b c"}},

@@ -1,4 +1,4 @@
-"""HPKE encryption is randomised, so the one ciphertext among the vectors is kept here and not made anew."""
+"""HPKE encryption is randomised, so the two ciphertexts among the vectors are kept here and not made anew."""
 
 CIPHERTEXT = (
     "z02oMlAcLEKS5nccjge53VyehDNfyVBNOqKwJiVgfOs8v8YNMB8x5PFRgxgOnXd1gkSa8tQvQZKPyB5Te5PcudoC/ktjclkgd6AIz+5vOx5Xhz"
@@ -16,4 +16,21 @@ CIPHERTEXT = (
     "qaeEF6siGX+2Rxh4dHvu0NeW5LMpX3tpDHV+h7wTHpXicuH2g6MPUwmyNa2FFxgfgHEigPeYim3EozMCx+ONxWOs6Gm2yXQKGsDcBRp8unjKmw"
     "JhSVsLfxPUgCehzgEPapkv+DQbECbooAwioS4V2Rsu1sJwbu3J49K3nx/gVHkmWr05bxwaJsxEwRs0nqPB+btp9sVJK8why70d6dzXhEeqCSWM"
     "Blsx5A=="
+)
+
+PROGRESS_CIPHERTEXT = (
+    "gsUowQPSFilB0ILyTFR58ryGRhfRm/zNgCpESZu3+wCn6lBWJG6O+TffRFwk7Nl31Q9EA2dRBFsizEtFU65ayETjaXA5Bvf7qOS88uaJivuV9HcCXm"
+    "B2EvMFYE4uThjDpjfeWlX5UKc/qI2x5B1zptffxxTRULtEo7lquiGWjcCSEsCdQaa7WQi0RvGWQubhLoaroN5WY3hBLfFis1ALjDTICcGWI5krpcyl"
+    "txPTqz+/zrzi8JTDqhAhQNZhKl0XM5cZEIquw6id4dR7rZqwCbyKwPk6xLdf1pl0paLgZy/hJ2NNmvatlPkzNz5tpD1G7Z39pYKtjLt85ObK4ffLZn"
+    "9Ox1nRah5LOMp07pDUYgAc+R9b5pEtPQ2NRLXHr92lhahoCG5Ng+XeJJiY/PkzK+C8fb1vOFvGBWTZg2viRuVRGavLj1xUjj3NSr8oUHs1B0xWr0n8"
+    "hPzOO3W2jXcqi8FClei2QWIkHIjmHIvH25HWbbtKJ3RV4hXF7rh1JgV/S7N/zrTkyx2A+14zLZKMMa/AEFc5PrBJMiom5+CUWCQ4t0unxf7k3cCBKU"
+    "QCIR2f585qNxmLMHeibgY4g5zC8iu1Kc3n1pLDRUQ9G0khVA6Ct+Bu8ha59D7o9kFQxLy60sSEnzWhvaJqUXTdvDCu+jqfKkckW5rYjtEDl/fDtoBo"
+    "+usKlfxpGpxy0NO8Dby2JHQlDQFQ3uHaB1IAQJug1zlt2786D6+SPa1g/z1W6Qa3Jfu7P8Ix/PL7ol+9pwBOUp24BunavkVyNztGI9YEctepfdSQSo"
+    "z+0fBOrvGMVLxlWamprEl3x+bW0+MOAzxBJNjqF1BaBKKSRMS8Yv/OKZsmdPMD0tmmN+eyLAN0P/uq/wuq8isZfIz0720ZRjDyNC1KboIFi9qEb+aE"
+    "++QIGbVCvFVEeH4VwKHZlv+pyWicP/+w76c6cmMjbkfsbDKKAbfUeqSlA2eZoodr4VsRKHTsYsSzuPRm/ss36VNdZuSv+ZCFhu7Xf4ZhfbHd/pxcAF"
+    "sJaTYAEAT51Bbjd16v6MSPCqLBcYAzLXk6KrxfXeRQNwUJjynxTaihuZmkizmd7JXdDuHWkcV30TkR633UwuON5gVaNDE6+j79qhxGjy9nQyOkwZs4"
+    "MoUv6NP/uZIJQaeIHpM6ecVy+ssLi/m77K5nBiRpjwVn5IbJkufAIHvN0ncaImhy2q/cDEbfPJB8Hvzpam+313dkAcawrq9M+zFZ5eiBPW/aSeeA+P"
+    "KYc5cgy8ZLGjJ1+Q9MxChvZcEGm5HTEAYOiEpgNFBRj1hwipjDuukE2UBwwtH9F91HLVdwwExQBQcX1a7sTgQkuR2/dB6a6RMk9TaCrSr3bsmmD8UI"
+    "b27SM+LwxUQDMIOVd6VndzH4ZXk2VaHv+BUC8xsBARc/iTE2EM34+UQGXQtY1iiuYTWMzHE5wVKhbLWow3CcRIIL3TtBBzbQ1QFJcvLICShXTu0Za0"
+    "wVjG68OErKUQt9lVwMLjY2TE2WADhcrNVGRP6p6ZB0APOug7BXqxp0utDptm5NvSXxCEZR53zLSZ7D1SwohFf8/YHajg=="
 )

@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+import signal
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from attest.arguments import positive
@@ -19,6 +20,8 @@ from servers.tee.library.library import Library
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.server import TeeServer, build
 
+HOUR_MS = 3_600_000
+
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options of a command that serves."""
@@ -26,6 +29,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
     parser.add_argument("--library", type=Path, metavar="DIR", help="functions that were added there with `library`")
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
+    parser.add_argument("--rotate-hours", type=positive, default=4, metavar="N", help="new keys after so long")
     declare_policy(parser)
 
 
@@ -58,9 +62,30 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
             say=say,
             fetch=EngineFetch(secrets),
             require_sealed=options.require_sealed,
+            every=options.rotate_hours * HOUR_MS,
         )
+        stack.enter_context(_rotating(server))
         watching = asyncio.create_task(server.watch())  # no task group: what the caller raises must come out as it is
         try:
             yield server, attester.public_key.hex()
         finally:
             watching.cancel()
+
+
+@contextmanager
+def _rotating(server: TeeServer) -> Generator[None]:
+    """New keys at SIGUSR1, where there are signals; to whoever shares a terminal SIGHUP means the end."""
+    loop = asyncio.get_running_loop()
+
+    def rotate() -> None:
+        say(f"etmcp-tee: new keys {server.rotate()}")
+
+    try:
+        loop.add_signal_handler(signal.SIGUSR1, rotate)
+    except (AttributeError, NotImplementedError):  # Windows: by time alone
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR1)

@@ -15,7 +15,7 @@ import aiohttp
 from attest import wire
 from attest.call import CallHeader, open_reply, plain_request, sealed_request
 from attest.evidence import Binding
-from attest.seal import SealingKey
+from attest.seal import PublicKey, SealingKey
 
 Json = dict[str, Any]
 Messages = list[Json]
@@ -92,7 +92,7 @@ class Scene:
         """A sealed call of our own: anyone can seal to a public key."""
         params = {"name": name, "arguments": {"text": text}}
         salt = secrets.token_bytes(32)
-        return self.own("tools/call", sealed_request(header, params, salt, binding.sealing_key, reply))
+        return self.own("tools/call", sealed_request(header, params, salt, PublicKey(binding.sealing_key), reply))
 
     async def genuine_receipt(self, to: Forward, name: str, text: str) -> Json:
         """The result of the same call, made by us at a genuine server, with its genuine receipt."""

@@ -1,4 +1,5 @@
-"""The honest server that stands behind the man in the middle: `server.py stdio|http NAME [--require-sealed]`.
+"""The honest server that stands behind the man in the middle: `server.py stdio|http NAME [--require-sealed]
+[--notes]`.
 
 Over HTTP it prints one line first: its URL and its attester key.
 """
@@ -15,17 +16,20 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
+from servers.attested import Attested
 from servers.prove import prove
 
 Context = ServerRequestContext[Any, Any]
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"text": {"type": "string"}}}
-NAMES = ("echo", "other", "count", "loud", "fail", "ask")
+NAMES = ("echo", "other", "count", "loud", "steps", "rotate", "fail", "ask")
 ELICIT: dict[str, Any] = {
     "method": "elicitation/create",
     "params": {"message": "go on?", "requestedSchema": {"type": "object", "properties": {"ok": {"type": "boolean"}}}},
 }
 # How many calls of `echo` were executed.
 executed: list[str] = []
+# What changes this server's keys.
+rotating: list[Attested] = []
 
 
 async def list_tools(_: Context, __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
@@ -41,9 +45,8 @@ async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> Any:
             return said(given)
         case "count":
             return said(str(len(executed)))
-        case "loud":
-            await ctx.session.report_progress(1, 2, given)
-            await ctx.session.report_progress(2, 2)
+        case "loud" | "steps" | "rotate":
+            await work(ctx, params.name, given)
             return said("done")
         case "fail":
             raise ValueError(given)
@@ -54,6 +57,29 @@ async def call_tool(ctx: Context, params: types.CallToolRequestParams) -> Any:
             return said(f"{params.request_state}: {json.dumps(answers)}")
         case _:
             return said(f"{params.name}: {given}")
+
+
+async def work(ctx: Context, name: str, given: str) -> None:
+    match name:
+        case "loud":
+            await ctx.session.report_progress(1, 2, given)
+            await ctx.session.report_progress(2, 2)
+        case "steps":
+            for step in (1, 2, 3, 4):
+                await ctx.session.report_progress(step, 4, f"{given}{step}")
+        case _:
+            rotating[0].rotate()
+
+
+async def list_templates(_: Context, __: types.PaginatedRequestParams | None) -> types.ListResourceTemplatesResult:
+    template = types.ResourceTemplate(name="note", uri_template="note://{text}")
+    return types.ListResourceTemplatesResult(resource_templates=[template], ttl_ms=0, cache_scope="private")
+
+
+async def read_resource(_: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
+    text = f"content of {params.uri}"
+    content = types.TextResourceContents(uri=str(params.uri), text=text)
+    return types.ReadResourceResult(contents=[content], ttl_ms=0, cache_scope="private")
 
 
 def said(text: str) -> types.CallToolResult:
@@ -75,8 +101,12 @@ async def over_http(server: Server[Any], attester: bytes) -> None:
 
 def main() -> None:
     transport, name = sys.argv[1:3]
-    server: Server[Any] = Server(name, version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool)
+    noted: Any = {}
+    if "--notes" in sys.argv:
+        noted = {"on_list_resource_templates": list_templates, "on_read_resource": read_resource}
+    server: Server[Any] = Server(name, version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool, **noted)
     attester = prove(server, require_sealed="--require-sealed" in sys.argv) or b""
+    rotating.extend(each for each in server.middleware if isinstance(each, Attested))
     if transport == "stdio":
         anyio.run(over_stdio, server)
     else:

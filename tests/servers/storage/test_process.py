@@ -34,7 +34,7 @@ from attest.identity import META, Request, sign_assertion
 from attest.policy import MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.schemes.software import SoftwareScheme
-from attest.seal import SealingKey
+from attest.seal import PublicKey, SealingKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from servers.storage.__main__ import main
@@ -95,7 +95,7 @@ class Wire:
         header = CallHeader(method, held.key_id, nonce, self._stream, clock())
         carried = {**params, "_meta": {**envelope(), **said}}
         self._ledger.begin()
-        answer = self.request(method, sealed_request(header, carried, salt, held.binding.sealing_key, reply))
+        answer = self.request(method, sealed_request(header, carried, salt, PublicKey(held.binding.sealing_key), reply))
         opened = open_reply(header, answer["result"], reply)
         if "error" in opened:
             body, receipt = wire.error_without_receipt(opened["error"])

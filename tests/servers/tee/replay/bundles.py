@@ -75,13 +75,15 @@ class Maker:
 
     async def bundle(self, tool: str, arguments: Json) -> Bundle:
         """A call and its receipt, as a gateway keeps them."""
-        header = CallHeader("tools/call", self.identity.key_id, secrets.token_hex(32), secrets.token_hex(16), NOW)
+        header = CallHeader(
+            "tools/call", self.identity.current(NOW).key_id, secrets.token_hex(32), secrets.token_hex(16), NOW
+        )
         params, salt = {"name": tool, "arguments": arguments}, secrets.token_bytes(32)
         meta = plain_request(header, params, salt)["_meta"]
         await self.client.session.call_tool(tool, arguments, meta=meta, allow_input_required=True)
         result = self.replies.pop()
         receipt = Receipt.from_json(wire.meta_of(result, wire.RECEIPT))
-        spoken = self.identity.evidence(bytes(32))
+        spoken = self.identity.evidence(bytes(32), NOW)
         return Bundle(receipt, salt, wire.covered_params(params), wire.covered_result(result), spoken)
 
     def forged(self, bundle: Bundle, lie: "Lie") -> bytes:
@@ -99,8 +101,8 @@ class Maker:
             usage={**said.usage, **lie.usage},
             **lie.members,
         )
-        key = self.identity
-        envelope = Envelope.sign(PAYLOAD_TYPE, changed.encode(), key.signing_key, key.key_id)
+        key = self.identity.current(NOW)
+        envelope = Envelope.sign(PAYLOAD_TYPE, changed.encode(), key.signing, key.key_id)
         receipt = Receipt(envelope, salt)
         return replace(bundle, receipt=receipt, params=canonical(asked), result=canonical(told)).encode()
 

@@ -212,7 +212,7 @@ async def test_a_changed_byte_anywhere_is_found(made: Maker, sandbox: WasmSandbo
 
 async def test_a_receipt_of_an_observer_is_not_re_executable(made: Maker, sandbox: WasmSandbox) -> None:
     bundle = await made.bundle("run_python", PROGRAM)
-    key = made.identity.signing_key.public_key().public_bytes_raw()
+    key = made.identity.current(NOW).signing.public_key().public_bytes_raw()
     observed = dataclasses.replace(bundle, speaker=key)
     finding = await again(observed.encode(), sandbox)
     assert finding.outcome == "refused"  # the executor's signature is not an observer's
