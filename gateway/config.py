@@ -98,9 +98,9 @@ class Settings(BaseModel):
 
     @property
     def proven(self) -> bool:
-        """Whether it must prove its results: that is asked for, or what only a server that does so can do: open sealed
-        calls, run in a sandbox of ours."""
-        return self.require == "executor-attested" or self.seal == "require" or self.host is not None
+        """Whether it must prove its results: that is asked for, or that it is hosted, or that calls are sealed, which
+        only such a server can open."""
+        return self.require == "executor-attested" or self.host is not None or self.seal == "require"
 
     def naming(self) -> Rules:
         """How its names are offered."""
@@ -350,7 +350,6 @@ def _us(alias: str, server: Server) -> bool:
 
 def embedded(tee: Path, cache: Path) -> Config:
     """The configuration without a file: `etmcp-tee` as a stdio child, its component compiled into `cache`."""
-    # Not confined: it is ours, proves what it does, and makes sandboxes of its own, which Landlock would keep it from.
-    settings = Settings(require="executor-attested", confine=False)
+    settings = Settings(require="executor-attested")
     server = Server(command=str(tee), args=("--cache", str(cache), "stdio"), etmcp=settings)
     return Config({"tee": server}, "built in")

@@ -165,6 +165,13 @@ CONFIGURATION = {
         "tools", ("lean.etmcp.oauth: ", '"issuer" that the secret is for'), remote(clientId="a", clientSecretEnv="S")
     ),
     "a machine without a secret": Row("tools", ("lean.etmcp.oauth: ", "needs"), remote(grant="client_credentials")),
+    "a hosted URL": Row(
+        "tools",
+        ("mcpServers.lean: ", '"host" is for a server that is started here'),
+        server(url="http://127.0.0.1:9/mcp", etmcp={"host": "tee"}),
+    ),
+    "a policy for nothing": Row("tools", ("lean.etmcp: ", 'add "host": "tee"'), settings(policy="policy.json")),
+    "signers of nothing": Row("tools", ("lean.etmcp: ", '"signers" sign'), settings(host="tee", signers=["0" * 64])),
     "a scope that is two": Row("tools", ("lean.etmcp.oauth.scopes.0: ", "README"), remote(scopes=["a b"])),
     "a secret that is not set": Row(
         "login lean",

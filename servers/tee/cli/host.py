@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio.to_thread
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 
 from attest.arguments import port
 from attest.schemes.software import SoftwareAttester
 from servers.http import bound, serve_http
 from servers.pin import pin
+from servers.stdio import pipes
 from servers.tee.cli.context import Commands, Context, UserError, own_cache, read_key, say
 from servers.tee.cli.policies import chosen_policy, declare_policy
 from servers.tee.hosted.fetch import Registries
@@ -61,7 +61,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
             say(f"etmcp-tee: http://{options.host}:{options.port}/mcp, attester {key}")
             await serve_http(server, sockets)
         else:
-            async with stdio_server() as (reading, writing):
+            async with pipes() as (reading, writing):
                 await server.run(reading, writing, server.create_initialization_options())
     return 0
 
@@ -120,7 +120,7 @@ async def _program(options: argparse.Namespace, context: Context, policy: Policy
         say(f"etmcp-tee: {line}")
 
     registries = Registries(context.environ, tell)
-    return await anyio.to_thread.run_sync(install, wanted, _store(options), registries)
+    return await install(wanted, _store(options), registries)
 
 
 def _store(options: argparse.Namespace) -> Store:

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from servers.tee.hosted import HostedError, Wanted
-from servers.tee.hosted.fetch import APP, Fetched, Registries
-from servers.tee.hosted.runtime import Runtime, node, python
+from servers.tee.hosted.fetch import APP, Registries
+from servers.tee.hosted.runtime import node, python
 from servers.tee.hosted.store import Note, Store
 from servers.tee.process import Mount
 
@@ -44,19 +44,16 @@ class Program:
     """Set for a package: its files are checked before each run."""
 
 
-def install(wanted: Wanted, store: Store, registries: Registries) -> Program:
-    """The program of a package, installed if it is not yet. Takes seconds, or minutes; raises `HostedError`."""
+async def install(wanted: Wanted, store: Store, registries: Registries) -> Program:
+    """The program of a package, installed if it is not yet. Takes seconds, or minutes; raises `SandboxError`."""
     runtime = node(registries.environ) if wanted.source == "npm" else python()
     platform = f"{runtime.name}-{runtime.version.rpartition('.')[0]}-{sysconfig.get_platform()}"
     note = store.find(wanted, platform)
     if note is None:
         registries.say(f"{wanted.spelled}: installing")
         with store.making() as folder:
-            tree, scratch = folder / "tree", folder / "scratch"
-            tree.mkdir()
-            scratch.mkdir()
-            fetched = _fetch(wanted, registries, runtime, tree, scratch)
-            note = store.keep(wanted, platform, tree, version=fetched.version, lock=fetched.lock)
+            fetched = await registries.fetch(wanted, folder, runtime)
+            note = store.keep(wanted, platform, folder / "tree", version=fetched.version, lock=fetched.lock)
         registries.say(f"{wanted.spelled}: installed, tree {note.tree[:12]}")
     tree = store.tree(note)
     if wanted.source == "npm":
@@ -72,12 +69,6 @@ def install(wanted: Wanted, store: Store, registries: Registries) -> Program:
         (*runtime.mounts, Mount(tree, APP)),
         note=note,
     )
-
-
-def _fetch(wanted: Wanted, registries: Registries, runtime: Runtime, tree: Path, scratch: Path) -> Fetched:
-    if wanted.source == "npm":
-        return registries.npm(wanted, tree, scratch, runtime)
-    return registries.pypi(wanted, tree, scratch)
 
 
 def _npm_command(wanted: Wanted, tree: Path) -> str:

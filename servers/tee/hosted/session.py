@@ -14,7 +14,7 @@ from servers.tee.egress.proxy import Proxy
 from servers.tee.hosted import HostedError
 from servers.tee.hosted.grants import Granted
 from servers.tee.hosted.lines import Ask, Json, Lines, Tell
-from servers.tee.hosted.measure import Used, unrouted, used
+from servers.tee.hosted.measure import Meter, Used
 from servers.tee.policy import Policy
 from servers.tee.process import Exit
 from servers.tee.process.launcher import Launcher, Running
@@ -41,6 +41,7 @@ class Session:
     def __init__(self, policy: Policy, granted: Granted, tell: Tell, ask: Ask, say: Callable[[str], None]) -> None:
         self._policy, self._granted, self._say = policy, granted, say
         self._running: Running | None = None  # set by `run` once the sandbox is built
+        self._meter: Meter | None = None  # set with it
         self._connections: list[Connection] = []  # what it tried to reach; grown by the proxy
         self._input = _Input()
         limits = policy.limits()
@@ -92,7 +93,7 @@ class Session:
         """Start it, and live as long as it does; `task_status` is told when it runs, or why it does not."""
         try:
             async with _pipes() as (ours, theirs), launcher.start(self._granted.spec, *theirs) as running:
-                self._running = running
+                self._running, self._meter = running, Meter(running.pid)
                 while theirs:
                     os.close(theirs.pop())
                 gate = Gate(self._policy, self._record, values=self._granted.secrets)
@@ -104,6 +105,8 @@ class Session:
             if not task_status.done():
                 task_status.set_exception(HostedError(str(e)))
         finally:
+            if self._meter is not None:
+                self._meter.close()
             self.lines.end(HostedError("the server was stopped"))
             if not task_status.done():
                 task_status.cancel()
@@ -164,19 +167,19 @@ class Session:
 
     def _record(self, connection: Connection) -> None:
         self._connections.append(connection)
-        if connection.verdict != "allowed":
+        if connection.verdict != "allowed" and connection.reason != "ended":
             where = f"{connection.scheme or 'something'} to {connection.host or 'nowhere'} port {connection.port}"
             self._say(f"it tried {where}: {connection.verdict} ({connection.reason})")
 
     def _look_past(self) -> None:
-        if self._running is not None:
-            past = unrouted(self._running.pid)
+        if self._meter is not None:
+            past = self._meter.unrouted()
             if past > self._past:
                 self._say(f"it tried to reach addresses past its proxy, {past} times so far: there is no way")
                 self._past = past
 
     def _used(self) -> Used:
-        return used(self._running.pid if self._running is not None else 0)
+        return self._meter.read(asyncio.get_running_loop().time()) if self._meter is not None else Used()
 
     def _obituary(self, ended: Exit) -> str:
         how = f"was killed by signal {-ended.code}" if ended.code < 0 else f"exited with code {ended.code}"

@@ -27,6 +27,10 @@ class Note:
     """`tree_digest` of all that was installed."""
 
 
+INSTALLER = 65534
+"""As whom packages are fetched where this process is root."""
+
+
 class Store:
     """Below `root`, which only this user should be able to write to. Several processes may share it."""
 
@@ -58,13 +62,17 @@ class Store:
 
     @contextmanager
     def making(self) -> Generator[Path]:
-        """A new folder to install into, alone in the store; what is left of it, and of earlier ones, is removed."""
+        """A new folder to install into, with `tree` and `scratch` in it, alone in the store; removed afterwards."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self._root / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file
             for stale in self._root.glob("making-*"):
                 shutil.rmtree(stale, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix="making-", dir=self._root))
+            for place in (folder, folder / "tree", folder / "scratch"):
+                place.mkdir(exist_ok=True)
+                if os.geteuid() == 0:
+                    os.chown(place, INSTALLER, INSTALLER)
             try:
                 yield folder
             finally:
@@ -72,7 +80,7 @@ class Store:
 
     def keep(self, wanted: Wanted, platform: str, tree: Path, *, version: str, lock: bytes) -> Note:
         """Take a finished tree in, under `making`. The note is durable before this returns."""
-        tree.chmod(0o755)
+        _own(tree)
         note = Note(wanted.spelled, version, sha256_hex(lock), tree_digest(tree))
         place = self.tree(note)
         place.parent.mkdir(exist_ok=True)
@@ -91,3 +99,14 @@ class Store:
 
     def _note(self, wanted: Wanted, platform: str) -> Path:
         return self._root / "notes" / f"{sha256_hex(f'{wanted.spelled} {platform}'.encode())[:40]}.json"
+
+
+def _own(tree: Path) -> None:
+    """Nobody but this user may change it from now on, and the sandbox's user may read it."""
+    for folder, folders, files in os.walk(tree):
+        for name in (".", *folders, *files):
+            path = Path(folder, name)
+            if os.geteuid() == 0:
+                os.chown(path, 0, 0, follow_symlinks=False)
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o111 else 0o644)

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -64,7 +65,7 @@ async def call(client: Client, tier: str, n: int) -> str:
     except ServerLost as e:
         return str(e)
     assert receipt.statement.outcome == "result"
-    told = result.get("structuredContent") or {}
+    told: dict[str, Any] = result.get("structuredContent") or {}
     if told.get("status") == "ok":
         assert told["value"] == expected(n)
         assert receipt.statement.usage["status"] == "ok"

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,25 +15,26 @@ import pytest
 from servers.tee.hosted import HostedError
 from servers.tee.hosted.digest import tree_digest
 from tests.servers.tee.hosted.scene import TEE, Host
-from tests.support.rawclient import HttpClient, wait_for
+from tests.support.rawclient import HttpClient, Json, wait_for
 
 SERVER = """
 import json, pathlib, sys
 import marker
+TOLD = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
+TOOLS = {"tools": [{"name": "mark", "inputSchema": {"type": "object"}}]}
 def main():
     for line in sys.stdin:
         message = json.loads(line)
         if "id" not in message: continue
-        said = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
-        if message["method"] == "tools/list": said = {"tools": [{"name": "mark", "inputSchema": {"type": "object"}}]}
+        said = {"result": TOOLS if message["method"] == "tools/list" else TOLD}
         if message["method"] == "tools/call":
             place = pathlib.Path.home() / "mark"
-            said = {"content": [{"type": "text", "text": f"{place.exists()} {sys.argv[1:]} {marker.VALUE}"}]}
+            text = f"{place.exists()} {sys.argv[1:]} {marker.VALUE}"
+            said = {"result": {"content": [{"type": "text", "text": text}]}}
             place.touch()
         if message["method"] == "server/discover":
-            print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}}), flush=True)
-        else:
-            print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": said}), flush=True)
+            said = {"error": {"code": -32601, "message": "no"}}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **said}), flush=True)
 """
 
 
@@ -40,6 +42,7 @@ def main():
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of wheels: a server, and a package that it needs."""
     folder = tmp_path_factory.mktemp("index")
+    folder.chmod(0o755)  # the installer is another user
     wheel(folder, "etmcp-test-marker", {"marker.py": "VALUE = 'from its dependency'"})
     needs = "Requires-Dist: etmcp-test-marker==1.0\n"
     wheel(folder, "etmcp-test-server", {"served.py": SERVER}, needs, "[console_scripts]\nserve = served:main\n")
@@ -126,20 +129,20 @@ def test_what_was_changed_on_disk_does_not_run(environ: dict[str, str], tmp_path
         Host(tmp_path / "log", "pypi:etmcp-test-server==1.0")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda tree: (tree / "one").write_text("changed"),
-        lambda tree: (tree / "one").chmod(0o755),
-        lambda tree: (tree / "one").rename(tree / "other"),
-        lambda tree: (tree / "folder" / "two").unlink(),
-        lambda tree: (tree / "folder" / "three").write_text(""),
-        lambda tree: (tree / "folder" / "empty").mkdir(),
-        lambda tree: ((tree / "link").unlink(), (tree / "link").symlink_to("folder")),
-        lambda tree: ((tree / "one").unlink(), (tree / "one").symlink_to("folder/two")),
-    ],
-)
-def test_the_digest_of_a_tree_sees_every_change(tmp_path: Path, change: object) -> None:
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "content": lambda tree: (tree / "one").write_text("changed"),
+    "mode": lambda tree: (tree / "one").chmod(0o755),
+    "name": lambda tree: (tree / "one").rename(tree / "other"),
+    "gone": lambda tree: (tree / "folder" / "two").unlink(),
+    "new": lambda tree: (tree / "folder" / "three").write_text(""),
+    "empty folder": lambda tree: (tree / "folder" / "empty").mkdir(),
+    "other link": lambda tree: ((tree / "link").unlink(), (tree / "link").symlink_to("folder")),
+    "link for file": lambda tree: ((tree / "one").unlink(), (tree / "one").symlink_to("folder/two")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_digest_of_a_tree_sees_every_change(tmp_path: Path, change: Callable[[Path], object]) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "one").write_text("1")
     (tmp_path / "folder" / "two").write_text("2")
@@ -147,7 +150,6 @@ def test_the_digest_of_a_tree_sees_every_change(tmp_path: Path, change: object) 
     before = tree_digest(tmp_path)
     os.utime(tmp_path / "one", (0, 0))
     assert tree_digest(tmp_path) == before
-    assert callable(change)
     change(tmp_path)
     assert tree_digest(tmp_path) != before
 
@@ -167,7 +169,7 @@ def test_each_http_session_has_a_sandbox_of_its_own(cache: Path, environ: dict[s
     ):
         try:
             wait_for(port, process)
-            call = {"name": "mark", "arguments": {}}
+            call: Json = {"name": "mark", "arguments": {}}
             for _ in range(2):
                 with HttpClient(port, "legacy") as client:
                     said = [client.request("tools/call", call).result["content"][0]["text"] for _ in range(2)]

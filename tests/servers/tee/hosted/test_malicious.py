@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import select
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -179,6 +182,35 @@ def test_nothing_it_started_outlives_its_host(tmp_path: Path) -> None:
             except OSError:
                 continue
             assert b"/scripts/evil.py" not in words or not _ours(folder, tmp_path)
+
+
+def test_kill_9_of_the_host_ends_all_that_it_hosts(tmp_path: Path) -> None:
+    with Host(tmp_path / "log", "--unsigned-policy", str(policy(tmp_path)), *script("evil.py")) as host:
+        assert host.text("daemon") == "left behind"
+        below = descendants(host.process.pid)
+        assert len(below) >= 3  # the fork server, the server, and what it left behind
+        watched = [os.pidfd_open(pid) for pid in below]
+        host.process.send_signal(signal.SIGKILL)
+        host.process.wait()
+        for descriptor in watched:
+            assert select.select([descriptor], [], [], 60)[0]
+            os.close(descriptor)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below one, as they are now."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found, more = list[int](), [pid]
+    while more:
+        above = more.pop()
+        below = [child for child, parent in parents.items() if parent == above]
+        found += below
+        more += below
+    return found
 
 
 def _ours(folder: Path, tmp_path: Path) -> bool:

@@ -53,7 +53,7 @@ def page() -> Iterator[int]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002 - its own signature
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002
             return
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
