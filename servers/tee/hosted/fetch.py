@@ -131,7 +131,7 @@ class Registries:
         return [Mount(path, f"/links/{number}", executable=False) for number, path in enumerate(local)]
 
     def _npm_registry(self) -> str:
-        """The one that the operator's environment names; npm's and pip's own files, with their secrets, are not read."""
+        """The one in the operator's environment; npm's and pip's own files, with their secrets, are not read."""
         named = self.environ.get("npm_config_registry") or self.environ.get("NPM_CONFIG_REGISTRY")
         return named or _NPM
 
