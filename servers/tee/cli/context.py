@@ -48,7 +48,7 @@ def default_cache(environ: Mapping[str, str]) -> Path:
 
 def own_cache(options: argparse.Namespace) -> Path:
     """The folder of `--cache`, made if need be. Raises `OSError`."""
-    cache: Path = options.cache
+    cache: Path = options.cache.absolute()
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     return cache
 
