@@ -139,6 +139,20 @@ def test_the_configuration_by_name_is_one(tmp_path: Path) -> None:
     assert config.registry is not None
 
 
+def test_the_configuration_that_hosts_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(marked("a configuration that hosts"))
+    (tmp_path / "memory.json").write_bytes((ROOT / "servers/tee/hosted/policies/memory.json").read_bytes())
+    assert load(path, {}).servers["memory"].etmcp.host == "tee"
+
+
+def test_the_policy_block_is_one(environment: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(marked("a policy"))
+    run(f"etmcp-tee policy check {path}", environment)
+    assert "api.weather.example" in run(f"etmcp-tee policy explain {path}", environment)
+
+
 def test_every_block_is_tested() -> None:
     marks = {
         "serves until interrupted",
@@ -146,6 +160,8 @@ def test_every_block_is_tested() -> None:
         "while it serves: curl",
         "a configuration",
         "a configuration by name",
+        "a configuration that hosts",
+        "a policy",
         "",
     }
     assert not [mark for _, mark, _, _ in BLOCKS if mark not in marks and not mark.startswith("written by: ")]
