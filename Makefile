@@ -46,6 +46,7 @@ peers: $(PEERS)/node/.done $(PEERS)/py/.done $(PEERS)/.debian  ## install the pr
 bench: $(VENV)/.dev peers  ## measure
 	@$(BIN)/python -m tests.bench $(ARGS)
 	@$(BIN)/python -m tests.bench.neighbours
+	@$(BIN)/python -m tests.bench.tee 20000
 
 component: $(PEERS)/component/.done  ## rebuild the sandbox's guest component
 	@PATH="$(CURDIR)/$(PEERS)/component/bin:$$PATH" $(BIN)/python -m servers.tee.guest.build

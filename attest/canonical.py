@@ -17,8 +17,9 @@ MAX_DEPTH = 128
 
 # A string, or what is left of the text where it does not end. Possessive: linear in the text, whatever it holds.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+\\?"?', re.DOTALL)
-# A number at the start or behind `:`, `,` or `[` that is a float; a string that looks so merely takes the slow path.
-_FLOAT = re.compile(r"(?:^|[:,\[])-?[0-9]+[.e]")
+# A float that Python and RFC 8785 spell apart: a whole one, or one with an exponent. It stands at the start or behind
+# `:`, `,` or `[`; a string that looks so merely takes the slow path.
+_FLOAT = re.compile(r"(?:^|[:,\[])-?[0-9]+(?:\.0(?![0-9])|(?:\.[0-9]+)?e)")
 _ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from servers.tee.egress import Connection, Refused, Unreachable, usage
+from servers.tee.egress import Log, Refused, Unreachable
 from servers.tee.egress.fetch import BadRequest, fetch
 from servers.tee.egress.gate import Gate
 from servers.tee.policy import Policy
@@ -41,15 +41,14 @@ class CallFetch:
     """The requests of one call, within the bounds that the policy sets for all of them together."""
 
     def __init__(self, policy: Policy, secrets: Mapping[str, str], roots: ssl.SSLContext) -> None:
-        # Grown by the gate.
-        self._connections: list[Connection] = []
-        self._gate = Gate(policy, self._connections.append, values=secrets, roots=roots)
+        self._log = Log()
+        self._gate = Gate(policy, self._log, values=secrets, roots=roots)
         self._most = policy.limits().host_bytes
 
     @property
     def usage(self) -> Mapping[str, Any]:
         """What came of each request: what a receipt shows."""
-        return usage(self._connections)
+        return self._log.usage()
 
     async def __call__(self, request: dict[str, Any]) -> Any:
         """See `servers.tee.egress.fetch`. Raises `HostCallError` for the program to see."""

@@ -63,6 +63,8 @@ class Functions:
 
     def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch | None) -> None:
         self._engine, self.library, self._clock, self._fetch = engine, library, clock, fetch
+        # What each function may use as it was last called, and that policy's digest; changed by `_granted` alone.
+        self._grants: dict[str, tuple[Entry, Policy, str]] = {}
 
     def tools(self) -> list[Tool]:
         """What `tools/list` shows: all that can be called, in the order of their names."""
@@ -77,15 +79,22 @@ class Functions:
         if (problem := entry.input.problem(arguments)) is not None:
             return failed(f"{name}: {problem}")
         try:
-            policy = effective(self._engine.policy, entry)
+            policy, policy_digest = self._granted(entry)
             self._engine.admit(entry.function.tier, policy)
             job = self._job(entry, arguments, policy)
             outcome = await self._engine.run(entry.function.tier, job, progress)
         except (BadArgument, Refusal, ValueError, SandboxError) as e:  # each names the cause in one line
             return failed(f"{name}: {e}")
         outcome = _checked(entry, outcome)
-        self._report(entry, job, outcome, policy)
+        self._report(entry, job, outcome, policy_digest)
         return answer(outcome, shelf)
+
+    def _granted(self, entry: Entry) -> tuple[Policy, str]:
+        found = self._grants.get(entry.function.name)
+        if found is None or found[0] is not entry:
+            policy = effective(self._engine.policy, entry)
+            found = self._grants[entry.function.name] = (entry, policy, policy.digest())
+        return found[1:]
 
     def _job(self, entry: Entry, arguments: Json, policy: Policy) -> Job:
         program = entry.function.program
@@ -145,7 +154,7 @@ class Functions:
             return "", module
         return "", _base64(program.argument or "", text)
 
-    def _report(self, entry: Entry, job: Job, outcome: Outcome, policy: Policy) -> None:
+    def _report(self, entry: Entry, job: Job, outcome: Outcome, policy_digest: str) -> None:
         function = entry.function
         told: Json = {
             **self._engine.tiers[function.tier].environment,
@@ -153,8 +162,8 @@ class Functions:
             # Neither seed nor digest of the caller's code: both are digests of the params without their salt.
             "function": {"name": function.name, "version": function.version, "digest": entry.digest},
             "clock": job.clock_ms,
-            "limits": asdict(job.limits),
-            "policy": policy.digest(),
+            "limits": {name: _whole(value) for name, value in asdict(job.limits).items()},
+            "policy": policy_digest,
         }
         usage: Json = dict(outcome.usage) | {"status": outcome.status}
         for call in job.host_calls.values():
@@ -183,6 +192,11 @@ def definition(entry: Entry) -> Tool:
             open_world_hint=hints.open_world,
         ),
     )
+
+
+def _whole(number: float) -> float:
+    """A whole number as an integer: canonical JSON spells both alike, and this one sooner."""
+    return int(number) if float(number).is_integer() else number
 
 
 def effective(operator: Policy, entry: Entry) -> Policy:

@@ -22,18 +22,14 @@ from tests.bench.load import HEADERS, META
 
 Json = dict[str, Any]
 CANARY = """
-import builtins, os, pathlib, sys, tempfile
-def main(canary):
-    places = [vars(builtins), os.environ, sys.modules, vars(tempfile), vars(os)]
-    found = [str(key) for place in places for key in place if str(key).startswith("CANARY")]
-    found += [str(path) for root in (".", "/", tempfile.gettempdir()) for path in pathlib.Path(root).glob("CANARY*")]
-    for place in places:
-        place[canary] = canary
-    pathlib.Path(canary).write_text(canary)
-    pathlib.Path(tempfile.gettempdir(), canary).write_text(canary)
-    return {"canary": canary, "found": found}
+import builtins, os
+def main(mark):
+    found = [vars(builtins).get("CANARY"), os.environ.get("CANARY"), os.path.exists("/tmp/CANARY")]
+    vars(builtins)["CANARY"] = os.environ["CANARY"] = mark
+    open("/tmp/CANARY", "w").write(mark)
+    return [mark, found]
 """
-"""Looks for the marks of calls before it wherever a program can leave one, and leaves its own."""
+"""Looks for the mark of a call before it where a program can leave one, and leaves its own."""
 
 
 def now() -> int:
@@ -59,7 +55,8 @@ class Caller:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         headers = HEADERS | {"mcp-method": method, "mcp-name": name}
         async with self.http.post(self.url, data=body, headers=headers) as response:
-            answer = parse(await response.read())
+            # A long call, as the first one that compiles, is answered by an event stream.
+            answer = parse((await response.read()).rpartition(b"data: ")[2])
         if "result" not in answer:
             raise SystemExit(f"void: {method}: {answer}")
         return answer["result"]
@@ -112,10 +109,10 @@ class Caller:
 
     async def canary(self, *, sealed: bool = False) -> None:
         """One call that leaves a mark. Ends the run if it finds another's."""
-        mark = f"CANARY{secrets.token_hex(8)}"
-        result = await self.call("run_python", {"code": CANARY, "arguments": {"canary": mark}}, sealed=sealed)
+        mark = secrets.token_hex(8)
+        result = await self.call("run_python", {"code": CANARY, "arguments": {"mark": mark}}, sealed=sealed)
         value = result["structuredContent"].get("value")
-        if value != {"canary": mark, "found": []}:
+        if value != [mark, [None, None, False]]:
             raise SystemExit(f"void: a call found what another left, or failed: {result}")
 
 

@@ -76,11 +76,11 @@ def sandbox_runtime(runs: int) -> list[float]:
         raise Absent("not installed: run `make peers`")
     node = Path(wheel.origin).parent / "bin"
     path = os.pathsep.join([str(node), str(BWRAP.parent), os.environ.get("PATH", "")])
-    nothing = {"allowedDomains": [], "deniedDomains": []}
+    nothing: dict[str, list[str]] = {"allowedDomains": [], "deniedDomains": []}
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "settings.json"
-        rules = {"network": nothing, "filesystem": {"denyRead": [], "allowWrite": [], "denyWrite": []}}
-        settings.write_text(json.dumps(rules))
+        files: dict[str, list[str]] = {"denyRead": [], "allowWrite": [], "denyWrite": []}
+        settings.write_text(json.dumps({"network": nothing, "filesystem": files}))
         command = [str(node / "node"), str(script), "--settings", str(settings)]
         return timed([*command, "-c", f"{PYTHON} -I -S -c '{PROGRAM}'"], min(runs, 20), {"PATH": path, "HOME": folder})
 

@@ -5,7 +5,8 @@ same for a program that has no sockets. Whatever a guest sends is parsed, decide
 before it was decided.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,19 +51,18 @@ class Connection:
     """Bytes on the wire to and from the host."""
     request: str = ""
     """Method and path, where the policy records requests and the proxy read one."""
+    rule: str = ""
+    """The hosts of the rules that granted it, as the policy writes them; empty where none did."""
+    at_ms: int = 0
+    """When it began, after its gate was made."""
+    took_ms: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """What a receipt says; what is empty is left out."""
         told = {"host": self.host, "port": self.port, "scheme": self.scheme, "verdict": self.verdict}
-        more = {"reason": self.reason, "address": self.address, "leaf": self.leaf, "request": self.request}
-        return (
-            told
-            | {name: text for name, text in more.items() if text}
-            | {
-                "sent": self.sent,
-                "received": self.received,
-            }
-        )
+        more = ("reason", "rule", "address", "leaf", "request")
+        counted = {"sent": self.sent, "received": self.received, "atMs": self.at_ms, "tookMs": self.took_ms}
+        return told | {name: text for name in more if (text := getattr(self, name))} | counted
 
 
 Record = Callable[[Connection], None]
@@ -70,16 +70,25 @@ Record = Callable[[Connection], None]
 
 def shown(text: str) -> str:
     """What a guest wrote, fit for a log."""
-    return "".join(c if " " < c < "\x7f" else "?" for c in text[:255])
+    return "".join(c if " " <= c < "\x7f" else "?" for c in text[:255])
 
 
-def usage(connections: Iterable[Connection]) -> Mapping[str, Any]:
-    """The `egress` member of `Outcome.usage`."""
-    found = list(connections)
-    return {
-        "connections": len(found),
-        "denied": sum(each.verdict == "denied" for each in found),
-        "sent": sum(each.sent for each in found),
-        "received": sum(each.received for each in found),
-        "log": [each.to_json() for each in found[:MAX_LISTED]],
-    }
+class Log:
+    """A `Record` that keeps sums of all and the first `MAX_LISTED`, however many a program makes."""
+
+    def __init__(self) -> None:
+        # Grown by each connection that ends.
+        self.listed: list[Connection] = []
+        self._sums = Counter[str]()
+
+    def __call__(self, connection: Connection) -> None:
+        """Take one in."""
+        if len(self.listed) < MAX_LISTED:
+            self.listed.append(connection)
+        self._sums.update({"connections": 1, connection.verdict: 1})
+        self._sums.update({"sent": connection.sent, "received": connection.received})
+
+    def usage(self) -> dict[str, Any]:
+        """The `egress` member of `Outcome.usage`."""
+        names = ("connections", "allowed", "denied", "failed", "sent", "received")
+        return {name: self._sums[name] for name in names} | {"log": [each.to_json() for each in self.listed]}

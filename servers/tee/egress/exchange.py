@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request to one host and its response, written and read by h11: nothing of a guest's bytes is passed on."""
+"""One HTTP/1.1 request to one host and its response, made and read by h11: no byte of a guest's goes on as it came."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
@@ -10,7 +10,6 @@ from servers.tee.egress import Unreachable
 from servers.tee.egress.gate import CHUNK, Attempt, Gate
 from servers.tee.policy import Granted
 
-IDLE_SECONDS = 60.0
 _MAX_HEAD = 64 << 10
 _HOP = frozenset(b"connection keep-alive te trailer upgrade host expect content-length transfer-encoding".split())
 """Headers that speak of one connection only (RFC 9110 §7.6.1), or that are written anew."""
@@ -47,7 +46,7 @@ class Exchange:
                 await self._write(self._wire.send(h11.Data(data=chunk)))
             await self._write(self._wire.send(h11.EndOfMessage()))
         except h11.LocalProtocolError as e:
-            raise Unreachable("request", f"the request cannot be written: {e}") from e
+            raise Unreachable("request", "the request cannot be written") from e
 
     async def response(self) -> h11.Response:
         """The final response's head. Raises `Refused`, `Unreachable`."""
@@ -66,7 +65,7 @@ class Exchange:
     async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         try:
             while (event := self._wire.next_event()) is h11.NEED_DATA:
-                async with asyncio.timeout(IDLE_SECONDS):
+                async with asyncio.timeout(self._gate.waits.idle):
                     data = await self._reader.read(CHUNK)
                 self._gate.count(self._granted, self._attempt, received=len(data))
                 self._wire.receive_data(data)
@@ -80,7 +79,7 @@ class Exchange:
         self._gate.count(self._granted, self._attempt, sent=len(data))
         try:
             self._writer.write(data)
-            async with asyncio.timeout(IDLE_SECONDS):
+            async with asyncio.timeout(self._gate.waits.idle):
                 await self._writer.drain()
         except OSError as e:
             raise Unreachable("connect", f"{self._attempt.host} takes no more") from e

@@ -8,24 +8,29 @@ from urllib.parse import urlsplit
 import h11
 
 from servers.tee.egress import Refused, Unreachable
-from servers.tee.egress.exchange import IDLE_SECONDS, Exchange, opened, outgoing, passed_on
+from servers.tee.egress.exchange import Exchange, opened, outgoing, passed_on
 from servers.tee.egress.gate import CHUNK, Attempt, Gate
 from servers.tee.policy import Granted
 from servers.tee.policy.hosts import read_host
 
 MAX_HEAD = 64 << 10
 _PORTS = {"http": 80, "https": 443}
-_STRANGE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|\0")
+_STRANGE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SIZE = re.compile(rb"\d{1,15}")
 
 
 class Guest:
-    """A program's end: one request from it, one response to it."""
+    """A program's end: one request from it, one response to it. `idle` in seconds."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes, idle: float) -> None:
+        self._reader, self._writer, self._idle = reader, writer, idle
         self._wire = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._wire.receive_data(head)
+
+    @property
+    def answered(self) -> bool:
+        """Whether a response has begun: then the one honest way to say that it failed is to cut it."""
+        return self._wire.our_state is not h11.SEND_RESPONSE and self._wire.our_state is not h11.IDLE
 
     def request(self) -> h11.Request:
         """The head, which must be all there. Raises `Refused`."""
@@ -46,7 +51,7 @@ class Guest:
                 if isinstance(event, h11.Data):
                     yield bytes(event.data)
                 elif event is h11.NEED_DATA:
-                    async with asyncio.timeout(IDLE_SECONDS):
+                    async with asyncio.timeout(self._idle):
                         self._wire.receive_data(await self._reader.read(CHUNK))
                 else:
                     raise Refused("request", "the request ended early")
@@ -67,14 +72,14 @@ class Guest:
     async def _write(self, data: bytes | None) -> None:
         if data:
             self._writer.write(data)
-            async with asyncio.timeout(IDLE_SECONDS):
+            async with asyncio.timeout(self._idle):
                 await self._writer.drain()
 
 
 def check_head(head: bytes) -> None:
     """Raise `Refused` for a head that two readers could read in two ways (RFC 9112 §2.2, §5.2, §6.3)."""
     if _STRANGE.search(head):
-        raise Refused("request", "a line that does not end in CR LF, or that is folded")
+        raise Refused("request", "a line that does not end in CR LF, that is folded, or that holds a control character")
     lines = head.split(b"\r\n")[1:-2]
     names = [line.partition(b":")[0].lower() for line in lines]
     if any(name != name.strip() for name in names):
@@ -89,23 +94,25 @@ def check_head(head: bytes) -> None:
         raise Refused("request", "a length that is no number")
 
 
-def _target(request: h11.Request, attempt: Attempt) -> tuple[str, str]:
-    """Authority and path. Fills in `attempt`. Raises `Refused`."""
+def _target(request: h11.Request, attempt: Attempt) -> str:
+    """The path. Fills in `attempt`. Raises `Refused`."""
     try:
         url = urlsplit(bytes(request.target).decode("ascii"))
         host, port = url.hostname, url.port
     except ValueError as e:
         raise Refused("request", "not an absolute URL in ASCII") from e
-    if url.scheme not in _PORTS or not host or "@" in url.netloc or url.fragment:
+    if url.scheme not in _PORTS or not host or "@" in url.netloc or url.fragment or port == 0:
         raise Refused("request", "not an absolute http or https URL with a host and without a user")
     attempt.host, attempt.scheme, attempt.port = host, url.scheme, port or _PORTS[url.scheme]
     for name, value in request.headers:
         if name == b"host" and not _same(bytes(value).decode("latin-1"), url.netloc):
             raise Refused("request", "the Host header names another host than the URL")
-    return url.netloc, (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
 def _same(one: str, other: str) -> bool:
+    if one == other:
+        return True
     try:
         left, right = urlsplit(f"//{one}"), urlsplit(f"//{other}")
         if left.port != right.port:
@@ -136,7 +143,7 @@ def _decide(gate: Gate, attempt: Attempt, method: str) -> Granted:
 async def forward(gate: Gate, attempt: Attempt, guest: Guest) -> None:
     """One request. Raises `Refused`, `Unreachable`, `OSError`."""
     request = guest.request()
-    _, path = _target(request, attempt)
+    path = _target(request, attempt)
     method = bytes(request.method).decode("ascii")
     if gate.policy.egress_record == "requests":
         attempt.request = f"{method} {path}"
@@ -149,7 +156,7 @@ async def forward(gate: Gate, attempt: Attempt, guest: Guest) -> None:
     try:
         written = outgoing(bytes(request.method), path.encode(), authority.encode(), request.headers, secret, framing)
     except h11.LocalProtocolError as e:
-        raise Refused("request", f"not a request: {e}") from e
+        raise Refused("request", "a header that cannot be written") from e  # its text may hold the value of one
     async with opened(gate, granted, attempt, method, tls=attempt.scheme == "https") as exchange:
         await exchange.send(written, guest.body())
         try:

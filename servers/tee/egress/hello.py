@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from servers.tee.egress import Refused
 
 MAX_BYTES = 32 << 10
-_HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _ECH = 22, 1, 0, 0xFE0D
+"""A browser's is below 4 KiB, with its post-quantum key share."""
+
+_CLIENT_HELLO, _SERVER_NAME, _ECH = 1, 0, 0xFE0D
+_BEGINS = b"\x16\x03"
+"""A record of the handshake, of any version (RFC 8446 §5.1)."""
+
 _MAX_RECORD = (1 << 14) + 256
 
 
@@ -43,36 +48,54 @@ class _Cursor:
         return len(self._data) - self._at
 
 
-def read_hello(data: bytes) -> Hello | None:
-    """The ClientHello at the beginning of a stream, in however many records; None while it is not all there.
+class HelloReader:
+    """Reads the ClientHello at the beginning of a stream, in however many records and pieces; each byte once."""
 
-    Raises `Refused`: `not-tls` for anything else, `hello` for one that is malformed or longer than `MAX_BYTES`.
-    """
-    message = bytearray()
-    records = _Cursor(data)
-    while True:
-        if len(message) >= 4:
-            if message[0] != _CLIENT_HELLO:
-                raise Refused("not-tls", "the connection does not begin with a TLS ClientHello")
-            size = 4 + int.from_bytes(message[1:4])
-            if size > MAX_BYTES:
-                raise Refused("hello", f"the ClientHello is {size} bytes; the limit is {MAX_BYTES}")
-            if len(message) >= size:
-                return _parse(bytes(message[4:size]))
-        try:
-            kind, major, _, size = records.number(1), records.number(1), records.number(1), records.number(2)
-        except _Short:
-            if data and (data[0] != _HANDSHAKE or (len(data) > 1 and data[1] != 3)):
-                raise Refused("not-tls", "the connection does not begin with a TLS ClientHello") from None
-            return None
-        if (kind, major) != (_HANDSHAKE, 3) or not 0 < size <= _MAX_RECORD:
+    def __init__(self) -> None:
+        # Bytes not yet taken as a record; what the records held; how many bytes there were. Grown by `feed` alone.
+        self._raw, self._message, self._seen = bytearray(), bytearray(), 0
+
+    def feed(self, data: bytes) -> Hello | None:
+        """The hello, or None while it is not all there. What comes after it does not matter.
+
+        Raises `Refused`: `not-tls` for anything else, `hello` for one that is malformed or longer than `MAX_BYTES`,
+        records and all.
+        """
+        self._raw += data
+        self._seen += len(data)
+        while (hello := self._whole()) is None and self._take_record():
+            pass
+        if hello is None and self._seen > MAX_BYTES:
+            raise Refused("hello", f"the ClientHello is longer than {MAX_BYTES} bytes")
+        return hello
+
+    def _whole(self) -> Hello | None:
+        message = self._message
+        if message and message[0] != _CLIENT_HELLO:
             raise Refused("not-tls", "the connection does not begin with a TLS ClientHello")
-        try:
-            message += records.take(size)
-        except _Short:
-            if records.rest > MAX_BYTES:
-                raise Refused("hello", f"the ClientHello is longer than {MAX_BYTES} bytes") from None
+        if len(message) < 4:
             return None
+        size = 4 + int.from_bytes(message[1:4])
+        if size > MAX_BYTES:
+            raise Refused("hello", f"the ClientHello is {size} bytes; the limit is {MAX_BYTES}")
+        return _parse(bytes(message[4:size])) if len(message) >= size else None
+
+    def _take_record(self) -> bool:
+        """Whether there was a whole one."""
+        raw = self._raw
+        size = int.from_bytes(raw[3:5])
+        if not _BEGINS.startswith(bytes(raw[:2])) or (len(raw) >= 5 and not 0 < size <= _MAX_RECORD):
+            raise Refused("not-tls", "the connection does not begin with a TLS ClientHello")
+        if len(raw) < 5 or len(raw) < 5 + size:
+            return False
+        self._message += raw[5 : 5 + size]
+        del raw[: 5 + size]
+        return True
+
+
+def read_hello(data: bytes) -> Hello | None:
+    """As `HelloReader.feed` of all there is."""
+    return HelloReader().feed(data)
 
 
 def _parse(body: bytes) -> Hello:

@@ -12,10 +12,8 @@ from servers.tee.egress.socks import NOT_ALLOWED, SUCCEEDED, UNREACHABLE, read_r
 from servers.tee.egress.tunnel import Tunnel, checked_hello, decide
 
 MOST_AT_ONCE = 64
-HEAD_SECONDS = 20.0
 _SOCKS5 = b"\x05"
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_READING = (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError)
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -44,41 +42,42 @@ class Proxy:
         assert task is not None  # noqa: S101  asyncio runs this in one
         self._serving.add(task)
         attempt = Attempt("", 0, "")
+        ended: tuple[Verdict, str] = ("failed", "internal")
         try:
             if len(self._serving) > MOST_AT_ONCE:
                 raise Refused("connections", f"more than {MOST_AT_ONCE} connections at once")
             await self._serve((reader, writer), attempt)
+            ended = ("allowed", "")
         except Refused as e:
-            self._end(attempt, "denied", e.code)
+            ended = ("denied", e.code)
         except Unreachable as e:
-            self._end(attempt, "failed", e.code)
-        except _READING:
-            self._end(attempt, "denied", "request")
+            ended = ("failed", e.code)
+        except TimeoutError:
+            ended = ("denied", "slow")
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            ended = ("denied", "request")
         except OSError:
-            self._end(attempt, "failed", "cut")
+            ended = ("failed", "cut")
         except asyncio.CancelledError:
-            self._end(attempt, "failed", "ended")
-            raise
-        else:
-            self._end(attempt, "allowed", "")
+            # By `serve`, and this is the whole task: asyncio's own callback on it trips over a cancelled one (3.11).
+            ended = ("failed", "ended")
+            writer.transport.abort()
         finally:
+            self._gate.end(attempt, *ended)
             self._serving.discard(task)
             with suppress(OSError):
                 writer.close()
 
-    def _end(self, attempt: Attempt, verdict: Verdict, reason: str) -> None:
-        self._gate.record(attempt.record(verdict, reason))
-
     async def _serve(self, guest: Streams, attempt: Attempt) -> None:
         reader, writer = guest
-        async with asyncio.timeout(HEAD_SECONDS):
+        async with asyncio.timeout(self._gate.waits.head):
             first = await reader.readexactly(1)
             if first == _SOCKS5:
                 attempt.scheme = "tcp"
                 attempt.host, attempt.port = await read_request(reader, writer)
         if first == _SOCKS5:
             return await self._tunnel(guest, attempt, reply(SUCCEEDED), reply(NOT_ALLOWED), reply(UNREACHABLE))
-        async with asyncio.timeout(HEAD_SECONDS):
+        async with asyncio.timeout(self._gate.waits.head):
             head = first + await reader.readuntil(b"\r\n\r\n")
         attempt.scheme = "http"
         try:
@@ -87,12 +86,16 @@ class Proxy:
                 attempt.host, attempt.port = _authority(head)
                 return await self._tunnel(guest, attempt, _ESTABLISHED, b"", b"")
             check_head(head)
-            await forward(self._gate, attempt, Guest(reader, writer, head))
-        except Refused as e:
-            writer.write(_told(403, e.code, e.reason))
-            raise
-        except Unreachable as e:
-            writer.write(_told(502, e.code, e.reason))
+            program = Guest(reader, writer, head, self._gate.waits.idle)
+            try:
+                await forward(self._gate, attempt, program)
+            except (Refused, Unreachable):
+                if program.answered:
+                    writer.transport.abort()
+                raise
+        except (Refused, Unreachable) as e:
+            if not writer.is_closing():
+                writer.write(_told(403 if isinstance(e, Refused) else 502, e.code, e.reason))
             raise
         return None
 
@@ -108,12 +111,13 @@ class Proxy:
             raise
         try:
             guest[1].write(ok)
-            try:
-                first = await checked_hello(guest[0], granted) if attempt.scheme == "https" else b""
-                await Tunnel(self._gate, granted, attempt).run(guest, host, first)
-            except Refused:
-                guest[1].transport.abort()
-                raise
+            first = b""
+            if attempt.scheme == "https":
+                first = await checked_hello(guest[0], granted, self._gate.waits.head)
+            await Tunnel(self._gate, granted, attempt).run(guest, host, first)
+        except (Refused, Unreachable):
+            guest[1].transport.abort()  # what it reads now is the host's: there is no place for words of the proxy's
+            raise
         finally:
             host[1].transport.abort()
 
@@ -122,7 +126,7 @@ def _authority(head: bytes) -> tuple[str, int]:
     """Host and port of a CONNECT (RFC 9110 §9.3.6). Raises `Refused`."""
     target = head.split(b" ", 2)[1].decode("latin-1")
     host, colon, port = target.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not port.isascii() or not port.isdigit() or len(port) > 5 or not 0 < int(port) < 65536:
         raise Refused("request", "CONNECT needs a host and a port")
     return host, int(port)
 

@@ -4,12 +4,9 @@ import asyncio
 from contextlib import suppress
 
 from servers.tee.egress import Refused, Unreachable
-from servers.tee.egress.exchange import IDLE_SECONDS
 from servers.tee.egress.gate import CHUNK, Attempt, Gate
-from servers.tee.egress.hello import read_hello
+from servers.tee.egress.hello import HelloReader
 from servers.tee.policy import Granted
-
-HELLO_SECONDS = 20.0
 
 
 def decide(gate: Gate, attempt: Attempt) -> Granted:
@@ -27,15 +24,16 @@ def decide(gate: Gate, attempt: Attempt) -> Granted:
     return granted
 
 
-async def checked_hello(reader: asyncio.StreamReader, granted: Granted) -> bytes:
+async def checked_hello(reader: asyncio.StreamReader, granted: Granted, seconds: float) -> bytes:
     """What the program sends first, up to a whole ClientHello for the granted host. Raises `Refused`."""
-    data = b""
+    data, reading, hello = bytearray(), HelloReader(), None
     try:
-        async with asyncio.timeout(HELLO_SECONDS):
-            while (hello := read_hello(data)) is None:
+        async with asyncio.timeout(seconds):
+            while hello is None:
                 if not (more := await reader.read(CHUNK)):
                     raise Refused("not-tls", "the connection ended before its ClientHello")
                 data += more
+                hello = reading.feed(more)
     except OSError as e:
         raise Refused("hello", "no whole ClientHello in time") from e
     if hello.encrypted:
@@ -44,7 +42,7 @@ async def checked_hello(reader: asyncio.StreamReader, granted: Granted) -> bytes
     wanted = None if granted.host.address is not None else granted.host.name
     if hello.name != wanted:
         raise Refused("sni", f"the TLS name is not {wanted or 'absent'}")
-    return data
+    return bytes(data)
 
 
 class Tunnel:
@@ -59,34 +57,38 @@ class Tunnel:
         host: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         first: bytes,
     ) -> None:
-        """Pass bytes both ways until both ends are done. Raises `Refused` for bytes beyond the policy's."""
+        """Pass bytes both ways until both ends are done. Raises `Refused` for bytes beyond the policy's.
+
+        It is idle when nothing passes either way: of a long download, only one direction has anything to say.
+        """
         self._gate.count(self._granted, self._attempt, sent=len(first))
         host[1].write(first)
-        up = asyncio.create_task(self._pump(guest[0], host[1], sent=True))
-        down = asyncio.create_task(self._pump(host[0], guest[1], sent=False))
+        pumps: list[asyncio.Task[None]] = []
         try:
-            done, _ = await asyncio.wait((up, down), return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
+            async with asyncio.timeout(self._gate.waits.idle) as quiet:
+                pumps.append(asyncio.create_task(self._pump(guest[0], host[1], quiet, sent=True)))
+                pumps.append(asyncio.create_task(self._pump(host[0], guest[1], quiet, sent=False)))
+                await asyncio.gather(*pumps)
+                host[1].close()
+                await host[1].wait_closed()  # what it has not taken yet still counts
         except TimeoutError as e:
             raise Unreachable("idle", "nothing came for too long") from e
         except OSError as e:
             raise Unreachable("cut", "one end went away") from e
         finally:
-            for task in (up, down):
+            for task in pumps:
                 task.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
+            await asyncio.gather(*pumps, return_exceptions=True)
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, sent: bool) -> None:
-        while True:
-            async with asyncio.timeout(IDLE_SECONDS):
-                data = await source.read(CHUNK)
-            if not data:
-                break
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, quiet: asyncio.Timeout, *, sent: bool
+    ) -> None:
+        while data := await source.read(CHUNK):
             size = len(data)
             self._gate.count(self._granted, self._attempt, sent=size if sent else 0, received=0 if sent else size)
             target.write(data)
-            async with asyncio.timeout(IDLE_SECONDS):
-                await target.drain()
+            await target.drain()
+            if not quiet.expired():
+                quiet.reschedule(asyncio.get_running_loop().time() + self._gate.waits.idle)
         with suppress(OSError):
             target.write_eof()

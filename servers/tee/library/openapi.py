@@ -82,7 +82,7 @@ def _server(root: Json, server: str | None, file: Path) -> str:
         server = str(first.get("url", ""))
         for name, variable in cast(Json, first.get("variables") or {}).items():
             server = server.replace(
-                f"{{{name}}}", str(variable.get("default", "") if isinstance(variable, dict) else "")
+                f"{{{name}}}", str(cast(Json, variable).get("default", "") if isinstance(variable, dict) else "")
             )
     try:
         parts = urlsplit(server or "")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_GIVEN = 16 << 20
 """Bytes of a caller's WebAssembly."""
 MAX_COMPILED = 256 << 20
-_MEMORY, _CPU_SECONDS = 3 << 30, 60  # of the process that compiles a caller's
+_MEMORY, _CPU_SECONDS = 3 << 30, 30  # of the process that compiles a caller's
 
 
 def prepare(cache_dir: Path, progress: Callable[[str], None], settings: Settings = SETTINGS) -> None:

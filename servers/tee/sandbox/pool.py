@@ -21,7 +21,7 @@ from servers.tee.sandbox.host import Host, stop
 from servers.tee.sandbox.worker import ASK, HEADER, MAX_NAME, REPORT
 
 _START_SECONDS = 30.0
-_COMPILE_SECONDS = 120.0  # of wall time for a caller's program; its process has a bound of processor time as well
+_COMPILE_SECONDS = 60.0  # of wall time for a caller's program; its process has a bound of processor time as well
 _REPORT_BYTES = 64 << 10
 _KEPT_GIVEN = 64  # compiled programs of callers
 _LOST = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from servers.tee.sandbox import HostCallError, Job, Limits
+from servers.tee.sandbox import HostCallError, Job, Limits, pool
 from servers.tee.sandbox import compile as compiling
 from servers.tee.sandbox.wasm import WasmSandbox
 from tests.servers.tee import wat
@@ -108,6 +108,16 @@ async def test_a_component_takes_neither_code_nor_files(sandbox: WasmSandbox) ->
 async def test_a_large_component_is_refused(sandbox: WasmSandbox) -> None:
     with pytest.raises(ValueError, match="the limit is 16777216"):
         await sandbox.run(Job("", component=b"\0asm\x01\0\0\0" + bytes(compiling.MAX_GIVEN)))
+
+
+async def test_compiling_has_a_time(component_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wasm = wat.module("nop nop nop nop")
+    async with WasmSandbox(component_cache) as sandbox:
+        with monkeypatch.context() as patched:
+            patched.setattr(pool, "_COMPILE_SECONDS", 0.0)
+            with pytest.raises(ValueError, match="more memory or time than it may"):
+                await sandbox.run(Job("", component=wasm))
+        assert (await sandbox.run(Job("", component=wasm))).value == {}
 
 
 def _compiled(cache: Path) -> dict[str, int]:

@@ -180,3 +180,21 @@ async def test_a_mistake_of_the_engine_comes_out_and_the_worker_is_replaced(sand
     with pytest.raises(SandboxError, match="answered what is not JSON"):
         await sandbox.run(Job(code, host_calls={"x": no_json}))
     assert (await sandbox.run(Job("1"))).value == 1
+
+
+async def test_cancelling_a_call_cancels_what_its_host_does(sandbox: WasmSandbox) -> None:
+    asked, cancelled = anyio.Event(), anyio.Event()
+
+    async def never(_: dict[str, Any]) -> Any:
+        asked.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sandbox.run, Job("import host\nhost.call('never')", host_calls={"never": never}))
+        await asked.wait()
+        group.cancel_scope.cancel()
+    assert cancelled.is_set()
+    assert (await sandbox.run(Job("1"))).value == 1

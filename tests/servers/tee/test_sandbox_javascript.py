@@ -132,7 +132,7 @@ async def test_the_console_is_captured_and_cut(sandbox: WasmSandbox) -> None:
     outcome = await sandbox.run(_job(code))
     assert (outcome.stdout, outcome.stderr) == ('a 1 {"b":[null]} undefined\né\n', "e\n")
     assert not outcome.truncated
-    cut = await sandbox.run(_job("console.log('aé😀'.repeat(9)); console.warn('x')", limits=Limits(output_bytes=10)))
+    cut = await sandbox.run(_job("console.log('aé😀'.repeat(9)); console.warn('x')", limits=Limits(stdout_bytes=10)))
     assert (cut.stdout, cut.stderr, cut.truncated) == ("aé😀aé", "x\n", True)
     unsound = await sandbox.run(_job("console.log('\\ud800')"))
     assert unsound.stdout == "\ufffd\n"

@@ -45,7 +45,8 @@ class Gateway:
     def __init__(self, place: Path, cache: Path, *options: str) -> None:
         self._place = place
         entry = {"command": TEE, "args": ["--cache", str(cache), "stdio", *options]}
-        settings = {"etmcp": {"require": "executor-attested"}}
+        # Confined by the gateway's own Landlock rule a server can mount nothing, and so has no process tier.
+        settings = {"etmcp": {"require": "executor-attested", "confine": False}}
         (place / "config.json").write_text(json.dumps({"mcpServers": {"tee": entry | settings}}))
 
     def etmcp(self, *arguments: str) -> str:
@@ -57,11 +58,10 @@ class Gateway:
     def call(self, tool: str, **arguments: Any) -> tuple[Json, Path]:
         """What the receipt's statement says, and the bundle."""
         self.etmcp("call", tool, *(f"{name}={json.dumps(each)}" for name, each in arguments.items()))
-        newest = json.loads(self.etmcp("receipts", "list", "--json"))
-        receipt_id = (newest["receipts"] if isinstance(newest, dict) else newest)[0]["receipt_id"]
+        receipt_id = json.loads(self.etmcp("receipts", "list", "--json").splitlines()[0])["id"]
         bundle = self._place / f"{receipt_id[:8]}.json"
-        self.etmcp("receipts", "export", receipt_id, "--out", str(bundle))
-        return json.loads(self.etmcp("receipts", "show", receipt_id, "--json")), bundle
+        self.etmcp("receipts", "export", receipt_id, str(bundle))
+        return json.loads(self.etmcp("receipts", "show", receipt_id)), bundle
 
 
 def test_a_receipt_names_function_policy_and_what_was_reached_and_runs_again(

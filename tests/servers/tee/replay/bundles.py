@@ -44,7 +44,20 @@ class World:
     def refusal(self, policy: Policy) -> str | None:
         """Every policy here grants it."""
 
-    async def __call__(self, policy: Policy, request: Json) -> Json:  # noqa: ARG002
+    def opened(self, policy: Policy) -> "Visit":  # noqa: ARG002
+        """For one call."""
+        return Visit()
+
+
+class Visit:
+    """The requests of one call."""
+
+    @property
+    def usage(self) -> Json:
+        """For the receipt: nothing."""
+        return {}
+
+    async def __call__(self, request: Json) -> Json:
         """The page, or that there is none."""
         if request["url"] != "https://example.org/page":
             raise HostCallError("there is no such page")
@@ -132,7 +145,7 @@ async def maker(cache: Path, *, legacy: bool = False) -> AsyncGenerator[Maker]:
         return answer
 
     async with Engine({"wasm": WasmSandbox(cache)}, POLICY, lambda _: None) as engine:
-        functions = Functions(engine, Library(None, {"wasm"}), lambda: NOW, World())
+        functions = Functions(engine, Library(None, {"wasm": None}), lambda: NOW, World())
         server = TeeServer(functions, lambda _: None, version="7")
         told = {"name": "etmcp-tee", "version": "7"}
         server.middleware.insert(0, overhear)

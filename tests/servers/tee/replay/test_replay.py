@@ -29,7 +29,7 @@ PROGRAM: Json = {
     "arguments": {"n": 3},
     "files": {"a": "text"},
 }
-LIBRARY = Library(None, {"wasm"})
+LIBRARY = Library(None, {"wasm": None})
 
 
 @pytest.fixture(scope="module")
