@@ -200,7 +200,7 @@ def _whole(number: float) -> float:
 
 
 def effective(operator: Policy, entry: Entry) -> Policy:
-    """What a function may use: what the operator grants and the function asks for, and so nothing where it is silent."""
+    """What a function may use: what the operator grants and the function asks for; where it is silent, nothing."""
     asked = entry.policy
     if entry.function.program.reach == "granted":
         headers = tuple(secret for secret in operator.secrets if secret.header is not None)
