@@ -200,9 +200,12 @@ def _whole(number: float) -> float:
 
 
 def effective(operator: Policy, entry: Entry) -> Policy:
-    """What a function may use: what the operator grants, and its own policy asks for where that says something."""
-    asked = {name: getattr(entry.policy, name) for name in entry.policy.model_fields_set}
-    return operator.meet(operator.model_copy(update=asked))
+    """What a function may use: what the operator grants and the function asks for; where it is silent, nothing."""
+    asked = entry.policy
+    if entry.function.program.reach == "granted":
+        headers = tuple(secret for secret in operator.secrets if secret.header is not None)
+        asked = asked.model_copy(update={"network": operator.network, "secrets": headers})
+    return operator.for_tool(asked)
 
 
 def _checked(entry: Entry, outcome: Outcome) -> Outcome:

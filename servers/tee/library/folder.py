@@ -32,7 +32,7 @@ class Entry:
     input: Schema
     output: Schema
     policy: Policy
-    """What it asks for; members that it leaves out are left to the operator."""
+    """What it asks for; see `Function.policy`."""
 
 
 def load(folder: Path) -> Entry:
@@ -82,9 +82,16 @@ def signature(folder: Path) -> tuple[object, ...]:
 def _policy(function: Function) -> Policy:
     document = {"kind": "execution", "version": 1, "tier": function.tier} | function.policy
     try:
-        return read_unsigned(canonical(document))
+        policy = read_unsigned(canonical(document))
     except BadPolicy as e:
         raise FunctionError(f"{FILE}: policy: {e}") from e
+    program = function.program
+    for name in program.host_calls:  # it would be refused at every call, as if the operator had not granted it
+        if name not in policy.host_calls:
+            raise FunctionError(f"{FILE}: policy: hostCalls lacks {name!r}, which program.host_calls needs")
+    if program.host_calls and program.reach == "named" and not policy.network.rules:
+        raise FunctionError(f'{FILE}: policy: network has no rule; name the hosts, or say program.reach = "granted"')
+    return policy
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -58,6 +58,9 @@ class Program(_Model):
     data: list[File] = []
     """Files of this folder that the program can read."""
     host_calls: list[Literal["fetch"]] = []
+    reach: Literal["named", "granted"] = "named"
+    """Of the network it asks for what `policy` names; or, for a program that is there to make any request, for all that
+    the operator grants, and the headers that the operator's policy adds there. No list of hosts and ports says that."""
     packages: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]] = []
     """Distributions that must be installed beside the engine; the process tier shows them to the program."""
 
@@ -76,7 +79,8 @@ class Function(_Model):
     input: dict[str, Any]
     output: dict[str, Any] = {}
     policy: dict[str, Any] = {}
-    """What it needs of the operator's policy, and no more than that."""
+    """What it needs of the operator's policy: it gets what both grant. What it leaves out it does not get, but for
+    limits, which are then the operator's. Without `namespaces = "optional"` it runs only where there are some."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -87,6 +91,8 @@ class Function(_Model):
             raise ValueError('program.packages: only tier = "process" has packages')
         if program.host_calls and self.tier != "wasm":
             raise ValueError('program.host_calls: only tier = "wasm" has host calls')
+        if program.reach == "granted" and not program.host_calls:
+            raise ValueError("program.reach: only a program with host calls reaches anything")
         if hints.open_world != bool(program.host_calls):
             raise ValueError("annotations.open_world: true is for functions with host calls, and for these only")
         if not hints.open_world and (hints.destructive or not hints.read_only):

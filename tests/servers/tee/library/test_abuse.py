@@ -51,6 +51,11 @@ def deep(place: Path) -> Path:
     return place
 
 
+OPEN = {
+    "annotations": HINTS | {"open_world": True},
+    "program": {"language": "python", "file": "main.py", "host_calls": ["fetch"]},
+}
+
 CASES: dict[str, tuple[Abuse, str]] = {
     "a file that is a link": (with_file("passwd", lambda at: at.symlink_to("/etc/passwd")), "it is a link"),
     "a folder in the folder": (with_file("sub", lambda at: at.mkdir()), "not a regular file"),
@@ -81,6 +86,9 @@ CASES: dict[str, tuple[Abuse, str]] = {
         with_(annotations=HINTS | {"destructive": True}),
         "annotations",
     ),
+    "host calls that its own policy does not ask for": (with_(**OPEN), "hostCalls lacks 'fetch'"),
+    "host calls to no host": (with_(**OPEN, policy={"hostCalls": ["fetch"]}), "network has no rule"),
+    "all that is granted, by no host call": (program(reach="granted"), "program.reach"),
     "hints that are left out": (with_(annotations={"read_only": True}), "annotations"),
     "packages in the tier without any": (program(packages=["numpy"]), "packages"),
     "a schema with a reference": (schema(**{"$ref": "#/x"}), "no type"),
