@@ -140,10 +140,13 @@ class ForkServer:
             (place / "oom_score_adj").write_text(_OOM_SCORE)
             if live.group is not None:
                 live.group.add(live.process)
-        except OSError:
+        except OSError as e:
+            gone = os.waitid(os.P_PID, live.process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
             os.kill(live.process, 9)
             os.waitpid(live.process, 0)
             os.close(live.pidfd)
+            if gone:  # there is no other reason to end so early
+                raise OSError(e.errno, "it was killed from outside before it was ready: try again") from e
             raise
 
     def _refuse(self, channel: socket.socket, why: str, group: cgroups.Group | None, scratch: str) -> None:

@@ -182,9 +182,8 @@ class Launcher:
                 pidfd = opened[0]
                 built, opened = await _expect(ours)
             if "ready" not in built:
-                raise SandboxError(
-                    f"the sandbox cannot be built: {built.get('failed', 'it was ended from outside; try again')}"
-                )
+                killed = "it was killed from outside before it was ready: try again"
+                raise SandboxError(f"the sandbox cannot be built: {built.get('failed', killed)}")
             listener = None
             if opened:
                 listener = socket.socket(fileno=opened[0])

@@ -100,6 +100,7 @@ def _given(settings: Settings) -> None:
 
 def main() -> None:
     """Progress on standard output, a problem on standard error."""
+    lock.die_with_parent()
     settings = json.loads(sys.argv[1])
     try:
         if sys.argv[2] == "-":

@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,12 @@ class Worker:
         try:
             with anyio.fail_after(_START_SECONDS):
                 hello = json.loads(await self._frame(_REPORT_BYTES))
-        except (TimeoutError, *_LOST) as e:
-            text = await _last_words(self.process)
-            why = text or "it ended before it was ready; try again"
+        except TimeoutError as e:
+            why = f"it says nothing for {_START_SECONDS:g} s; try again when the machine is less busy"
             raise SandboxError(f"the sandbox's worker process does not start: {why}") from e
+        except _LOST as e:
+            text = await _last_words(self.process) or await _how(self.process)
+            raise SandboxError(f"the sandbox's worker process does not start: {text}") from e
         if "refused" in hello:
             raise ValueError(hello["refused"])
         return None if hello["ready"] else str(hello["error"])
@@ -191,14 +194,12 @@ class Pool:
     async def _end(self, worker: Worker) -> None:
         with anyio.CancelScope(shield=True):
             self._live.discard(worker)
-            if worker.process.returncode is None:
-                worker.process.kill()
+            _kill(worker.process)
             await worker.process.aclose()
 
     async def _obituary(self, worker: Worker) -> str:
         await self._end(worker)
-        code = worker.process.returncode or 0
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        how = _ended(worker.process.returncode or 0)
         return f"the sandbox's worker process ended ({how}) during the call: try again; the next call starts a new one"
 
 
@@ -212,6 +213,15 @@ def _alive(process: Process) -> bool:
         return False
     except AttributeError:  # a system without waitid: a death that the loop has not noticed yet fails one call
         return True
+
+
+def _kill(process: Process) -> None:
+    """Not by `Process.kill`: of one that has just died, that would take the exit status away from the event loop."""
+    if sys.platform == "win32":
+        process.kill()
+    elif _alive(process):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 async def spawn(folder: Path, module: str, *arguments: str) -> Process:
@@ -258,8 +268,19 @@ async def _compiled(wasm: bytes, settings: Settings, folder: Path) -> bytes:
             words = await _last_words(process)
             raise ValueError(words if words.startswith("the component") else too_much)
         if scope.cancelled_caught:
-            process.kill()
+            _kill(process)
     raise ValueError(too_much)
+
+
+def _ended(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+async def _how(process: Process) -> str:
+    """How a process ended that said nothing, once its pipes are closed."""
+    with anyio.move_on_after(1):
+        return f"it ended ({_ended(await process.wait())}); try again"
+    return "it closed its pipes; try again"
 
 
 async def _last_words(process: Process) -> str:
