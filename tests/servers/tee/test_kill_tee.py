@@ -1,264 +1,180 @@
-"""kill -9 of workers, fork server, sandboxes and the server itself, under load and at random moments.
+"""kill -9 of what a TEE server is made of, during calls: a clear error or a verified result; the next call works."""
 
-Every answer is checked: its receipt, its value, and that there was a run of the program behind it that is counted
-elsewhere. The rest are errors that say what happened.
-"""
-
-import itertools
-import json
+import asyncio
 import os
 import random
+import secrets
+import signal
 import sys
-from collections import Counter as Tally
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import anyio
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attest import wire
-from servers.tee.sandbox.wasm import WasmSandbox
-from tests.servers.tee import killing
-from tests.servers.tee.bare import Bare, Gone, Told, bare, one_line
-from tests.servers.tee.killing import Counter, kill, until
-from tests.servers.tee.library.scene import TEE
-from tests.support.rawclient import ETMCP
+from servers.tee.library.catalogue import Catalogue
+from servers.tee.library.folder import load
+from servers.tee.selftest.client import Client, ServerLost, connected
+from tests.servers.tee.library.scene import TEE, folder
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(sys.platform != "linux", reason="the process tier, pidfd and /proc are Linux only"),
-]
+pytestmark = pytest.mark.anyio
 
-WORKER_KILLS = 40
-NATIVE_KILLS = 40
-SERVER_KILLS = 12
-GATEWAY_KILLS = 4
-AT_ONCE = 3
-"""Callers of each tier, one more than there are sandboxes for."""
-ROUNDS = {"wasm_work": 4_000, "native_work": 20_000}
-"""Some milliseconds of work, so that a kill finds it going on."""
-SAID = (
-    r"the sandbox cannot be built: it was killed from outside before it was ready: try again",
-    r"the sandbox's worker process does not start: it ended \(signal 9\); try again",
-    r"the sandbox's worker process ended \(signal 9\) during the call: try again; the next call starts a new one",
-    r"the sandbox was killed from outside during the call: try again",
-    r"the fork server of the process sandbox ended during the call: try again; the next call starts a new one",
-)
+KILLS, SUPERVISORS, AT_ONCE = 20, 4, 6
+TIERS = ("wasm", "process")
+WORK = "def main(n):\n    total = 0\n    for step in range(30000):\n        total += step * n % 7\n    return total\n"
+INPUT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+if sys.platform != "linux":
+    pytest.skip("it finds processes in /proc", allow_module_level=True)
 
 
-@dataclass
-class Load:
-    """Calls without end, and what became of them. Owned by one test."""
-
-    counts: Counter
-    seen: Tally[str] = field(default_factory=Tally[str])
-    runs: set[str] = field(default_factory=set[str])
-    """What each run that was answered for said of itself: no two say the same."""
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    over: bool = False
-
-    async def once(self, server: Bare, tool: str) -> Told:
-        """One call, checked. Raises `Gone`."""
-        n = next(self.numbers)
-        given: dict[str, Any] = {"n": n, "rounds": ROUNDS[tool]}
-        told = await server.call(tool, **given, **({"url": self.counts.url} if tool == "wasm_work" else {}))
-        ran = told.statement is not None and "tier" in told.statement.environment
-        if told.error:
-            one_line(told.error, *(rf"^{tool}: {said}$" for said in SAID))
-            assert not ran, "what was not executed is not signed as if it were"
-            self.seen[f"{tool}: error"] += 1
-            return told
-        value = told.value
-        assert (value["n"], value["work"]) == (n, killing.work(n, ROUNDS[tool]))
-        assert value["run"] not in self.runs
-        self.runs.add(value["run"])
-        if tool == "wasm_work":
-            assert value["run"] in self.counts.given[n]
-        if told.statement is not None:
-            assert ran
-            assert told.statement.usage["status"] == "ok"
-        self.seen[tool] += 1
-        return told
-
-    async def callers(self, server: Bare) -> None:
-        """Call both tools until it is over or the server is gone."""
-        async with anyio.create_task_group() as tasks:
-            for tool in [*ROUNDS] * AT_ONCE:
-                tasks.start_soon(self._caller, server, tool)
-
-    async def _caller(self, server: Bare, tool: str) -> None:
-        while not self.over:
-            try:
-                await self.once(server, tool)
-            except Gone:
-                self.seen["gone"] += 1
-                return
+def expected(n: int) -> int:
+    return sum(step * n % 7 for step in range(30000))
 
 
-@dataclass
-class Stage:
-    """What servers are started with, and the world outside that must look afterwards as before."""
-
-    place: Path
-    cache: Path
-    key: Ed25519PrivateKey
-    load: Load
-    options: list[str]
-    log: BinaryIO
-    processes: set[killing.Process] = field(default_factory=set[killing.Process])
-    """All that were seen."""
-    fork_servers: set[int] = field(default_factory=set[int])
-
-    @property
-    def command(self) -> list[str]:
-        return [TEE, "--cache", str(self.cache), "stdio", "--key-file", str(self.place / "key"), *self.options]
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.place), "TMPDIR": str(self.place / "tmp")}
-
-    @asynccontextmanager
-    async def server(self) -> AsyncGenerator[Bare]:
-        """A server of ours whose receipts are checked."""
-        async with bare(self.command, self.environ, self.log) as server:
-            server.attester = self.key.public_key().public_bytes_raw().hex()
-            yield server
-
-    def look(self, pid: int) -> None:
-        """Remember all that came of this process."""
-        self.processes |= killing.census(pid)
-        self.fork_servers |= {one for each in (pid, *killing.descendants(pid)) for one in killing.fork_servers(each)}
-
-    async def nothing_is_left(self) -> None:
-        """No process that was seen, no control group, no file."""
-        await until(lambda: not killing.alive(self.processes))
-        await until(lambda: not [group for each in self.fork_servers for group in killing.control_groups(each)])
-        assert not list((self.place / "tmp").iterdir())
-
-
-@pytest.fixture
-def stage(tmp_path: Path, sandbox: WasmSandbox, component_cache: Path) -> Generator[Stage]:
-    """`sandbox` has filled the cache."""
-    del sandbox
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("kill")
+    catalogue = Catalogue(place / "library")
+    for tier in TIERS:
+        catalogue.add(load(folder(place / f"{tier}_work", WORK, tier=tier, input=INPUT)))
     key = Ed25519PrivateKey.generate()
-    (tmp_path / "key").write_text(key.private_bytes_raw().hex())
-    (tmp_path / "tmp").mkdir()
-    mounts = Path("/proc/self/mountinfo").read_text()
-    with killing.counter() as counts, (tmp_path / "log").open("wb") as log:
-        yield Stage(tmp_path, component_cache, key, Load(counts), killing.options(tmp_path, counts), log)
-    assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert (tmp_path / "log").read_bytes() == b""
+    (place / "key").write_text(key.private_bytes_raw().hex())
+    return place
 
 
-async def test_killed_workers_fork_servers_and_sandboxes_cost_their_calls_alone(stage: Stage) -> None:
-    load = stage.load
-    async with stage.server() as server:
-        pid = server.process.pid
-        await server.meet()
-        await _warm(load, server)
-        first = killing.descriptors(pid)
-        stage.look(pid)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(load.callers, server)
-            async with anyio.create_task_group() as killers:
-                killers.start_soon(_kill_workers, stage, server, random.Random(1))
-                killers.start_soon(_kill_native, stage, server, random.Random(2))
-            load.over = True
-        for tool in ROUNDS:
-            assert not (await load.once(server, tool)).error
-        await _warm(load, server)
-        await until(lambda: killing.descriptors(pid) == first)
-        stage.look(pid)
-    await stage.nothing_is_left()
-    print(dict(load.seen))
-    assert load.seen["wasm_work: error"] >= WORKER_KILLS // 4, "the kills miss the moments that matter"
-    assert load.seen["native_work: error"] >= NATIVE_KILLS // 4
-    assert load.seen["gone"] == 0
+@asynccontextmanager
+async def server(place: Path, cache: Path) -> AsyncGenerator[Client]:
+    key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex((place / "key").read_text()))
+    options = ("--workers", "3", "--key-file", str(place / "key"), "--library", str(place / "library"))
+    command = (TEE, "--cache", str(cache), "stdio", *options)
+    anchor = key.public_key().public_bytes_raw().hex()
+    async with connected(command, dict(os.environ), anchor, lambda: time.time_ns() // 1_000_000) as client:
+        every = (call(client, tier, n) for n in range(AT_ONCE) for tier in TIERS)
+        assert set(await asyncio.gather(*every)) == {""}  # all workers are there
+        yield client
 
 
-async def _warm(load: Load, server: Bare) -> None:
-    """Every sandbox that there can be is there."""
-
-    async def one(tool: str) -> None:
-        assert not (await load.once(server, tool)).error
-
-    while len(killing.workers(server.process.pid)) < 2:
-        async with anyio.create_task_group() as tasks:
-            for tool in [*ROUNDS] * AT_ONCE:
-                tasks.start_soon(one, tool)
-
-
-async def _kill_workers(stage: Stage, server: Bare, rng: random.Random) -> None:
-    pid = server.process.pid
-    for _ in range(WORKER_KILLS):
-        await _kill_one(lambda: killing.workers(pid), rng)
-        stage.look(pid)
-        assert not (await stage.load.once(server, "wasm_work")).error, "the next call works"
+async def call(client: Client, tier: str, n: int) -> str:
+    """Empty for a result that is right and whose receipt is verified, else what the caller is told. Raises others."""
+    try:
+        result, receipt = await client.call(f"{tier}_work", {"n": n})
+    except ServerLost as e:
+        return str(e)
+    assert receipt.statement.outcome == "result"
+    told: dict[str, Any] = result.get("structuredContent") or {}
+    if told.get("status") == "ok":
+        assert told["value"] == expected(n)
+        assert receipt.statement.usage["status"] == "ok"
+        return ""
+    assert result["isError"], result
+    assert "value" not in told
+    return str(result["content"][0]["text"])
 
 
-async def _kill_native(stage: Stage, server: Bare, rng: random.Random) -> None:
-    """Fork servers and sandboxes by turns."""
-    pid = server.process.pid
-    for number in range(NATIVE_KILLS):
-        stage.look(pid)
-        if number % 2:
-            started = {each for one in killing.fork_servers(pid) for each in killing.census(one)}
-            await _kill_one(lambda: killing.fork_servers(pid), rng)
-            await until(lambda started=started: not killing.alive(started))
-        else:
-            await _kill_one(lambda: [each for one in killing.fork_servers(pid) for each in killing.children(one)], rng)
-        assert not (await stage.load.once(server, "native_work")).error, "the next call works"
+def processes(below: int) -> dict[int, str]:
+    """The command lines of what runs below a process, by pid."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            fields = (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    found: dict[int, str] = {}
+    grown = {below}
+    while grown:
+        grown = {pid for pid, parent in parents.items() if parent in grown | set(found) and pid not in found}
+        for pid in grown:
+            found[pid] = ""
+            with suppress(OSError):
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    return found
 
 
-async def _kill_one(candidates: Callable[[], list[int]], rng: random.Random) -> None:
-    await anyio.sleep(rng.uniform(0, 0.05))  # the random moment itself: nothing waits for it
-    with anyio.fail_after(killing.SECONDS):
-        while True:
-            found = candidates()
-            if found and await kill(rng.choice(found)):
-                return
-            await anyio.sleep(0.001)  # the next sandbox is on its way
+def held(pid: int) -> tuple[int, int, set[str]]:
+    """Descriptors and mounts of a process, and control groups that are ours."""
+    descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    mounts = Path(f"/proc/{pid}/mountinfo").read_text().count("\n")
+    groups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/*etmcp*/*")}
+    return descriptors, mounts, groups
 
 
-async def test_a_killed_server_takes_all_with_it_and_signed_nothing_that_was_not_executed(stage: Stage) -> None:
-    rng, load = random.Random(3), stage.load
-    for number in range(SERVER_KILLS):
-        async with stage.server() as server, anyio.create_task_group() as tasks:
-            pid = server.process.pid
-            if number % 4 == 3:  # while it starts
-                await anyio.sleep(rng.uniform(0, 1.5))  # the random moment itself
-            else:
-                await server.meet()
-                answered = load.seen.total()
-                tasks.start_soon(load.callers, server)
-                enough = rng.randrange(20)
-                await until(lambda answered=answered, enough=enough: load.seen.total() - answered >= enough)
-                await anyio.sleep(rng.uniform(0, 0.02))
-            stage.look(pid)
-            assert await kill(pid)
-        await stage.nothing_is_left()
-    print(dict(load.seen))
-    assert not [name for name in load.seen if "error" in name], "whatever was answered was answered well"
-    assert load.seen["gone"] >= SERVER_KILLS // 2 * AT_ONCE
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not true():  # noqa: ASYNC110  another process does it, and tells nobody
+            await asyncio.sleep(0.02)
 
 
-async def test_through_the_gateway_a_killed_server_is_replaced(stage: Stage) -> None:
-    rng, load = random.Random(4), stage.load
-    entry = {"command": TEE, "args": stage.command[1:], "env": stage.environ}
-    config = {"mcpServers": {"tee": entry | {"etmcp": {"require": "executor-attested"}}}}
-    (stage.place / "config.json").write_text(json.dumps(config))
-    command = [ETMCP, "--config", str(stage.place / "config.json"), "--home", str(stage.place / "home"), "stdio"]
-    async with bare(command, stage.environ, stage.log) as gateway:
-        gateway_pid = gateway.process.pid
-        for _ in range(GATEWAY_KILLS):
-            told = await load.once(gateway, "wasm_work")
-            print(told.result["_meta"][wire.VERIFICATION])
-            (server,) = [each for each in killing.descendants(gateway_pid) if killing.workers(each)]
-            stage.look(gateway_pid)
-            await anyio.sleep(rng.uniform(0, 0.1))
-            assert await kill(server)
-    await stage.nothing_is_left()
+VICTIMS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    "wasm worker": ("wasm", lambda command: "sandbox.worker" in command),
+    "fork server and its sandboxes": ("process", lambda command: "process" in command and "worker" not in command),
+}
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+async def test_calls_in_flight_are_told_and_the_next_one_works(
+    victim: str, library: Path, component_cache: Path, sandbox: object
+) -> None:
+    tier, is_victim = VICTIMS[victim]
+    chance, said, killed = random.Random(victim), list[str](), 0
+    async with server(library, component_cache) as client:
+        before = len(processes(client.process.pid))
+        for number in range(KILLS):
+            calls = [asyncio.create_task(call(client, tier, 10 * number + n)) for n in range(AT_ONCE)]
+            await asyncio.sleep(chance.random() * 0.05)
+            found = [pid for pid, command in processes(client.process.pid).items() if is_victim(command)]
+            if found:
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(found), signal.SIGKILL)
+                    killed += 1
+            async with asyncio.timeout(120):
+                said += await asyncio.gather(*calls)
+                assert await call(client, tier, number) == ""
+        await until(lambda: len(processes(client.process.pid)) <= before)
+        assert client.strange == []
+    lost = [words for words in said if words]
+    assert killed > KILLS // 2
+    assert [words for words in lost if "\n" in words or "try again" not in words] == []
+    assert len(lost) < len(said)
+
+
+async def test_with_the_supervisor_goes_all_that_it_started(
+    library: Path, component_cache: Path, sandbox: object
+) -> None:
+    chance = random.Random(secrets.token_hex(4))
+    groups = held(os.getpid())[2]
+    for number in range(SUPERVISORS):
+        async with server(library, component_cache) as client:
+            calls = [asyncio.create_task(call(client, TIERS[n % 2], n)) for n in range(AT_ONCE)]
+            await asyncio.sleep(chance.random() * 0.05)
+            below = set(processes(client.process.pid))
+            assert below
+            client.process.kill()
+            async with asyncio.timeout(60):
+                said = await asyncio.gather(*calls)
+            assert all(words == "" or "the server ended" in words for words in said), (number, said)
+            await until(lambda started=below: not started & set(_alive()))
+    await until(lambda: held(os.getpid())[2] <= groups)
+
+
+async def test_nothing_stays_after_many_calls(library: Path, component_cache: Path, sandbox: object) -> None:
+    async with server(library, component_cache) as client:
+        pid = client.process.pid
+        before, below = held(pid), len(processes(pid))
+        for _ in range(10):
+            assert set(await asyncio.gather(*(call(client, tier, n) for n in range(10) for tier in TIERS))) == {""}
+        await until(lambda: len(processes(pid)) <= below)
+        await until(lambda: held(pid)[2] <= before[2])
+        assert held(pid)[:2] == before[:2]
+
+
+def _alive() -> list[int]:
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z":
+                found.append(int(entry.name))
+    return found

@@ -19,6 +19,7 @@ from servers.tee.library.folder import load
 from servers.tee.library.library import SHIPPED
 from servers.tee.policy import read_policy
 from servers.tee.sandbox.wasm import WasmSandbox
+from servers.tee.selftest.startup import Proven
 from tests.servers.tee.bare import bare
 from tests.servers.tee.library.scene import TEE
 
@@ -121,7 +122,7 @@ def test_a_server_does_not_start_under_a_policy_that_the_operator_did_not_sign(
 async def _configuration(cache: Path, policy: str) -> str:
     """The digest of what a server here says it is made of, put together anew."""
     async with AsyncExitStack() as stack:
-        environments = {"wasm": dict(WasmSandbox(cache).environment)}
+        environments = {"wasm": dict(Proven(WasmSandbox(cache), "wasm").environment)}
         process = await native(stack, 1)
         if isinstance(process, Native):
             environments["process"] = dict(process.environment)
