@@ -48,10 +48,10 @@ class Measured:
 
 
 SERVERS = (
-    Measured("everything", "server-everything", "echo", lambda mark: {"message": mark}),
+    Measured("everything", "npm:@modelcontextprotocol/server-everything", "echo", lambda mark: {"message": mark}),
     Measured(
         "time",
-        "mcp-server-time",
+        "pypi:mcp-server-time",
         "convert_time",
         # A time of day and a zone are all it says back.
         lambda mark: {
