@@ -14,7 +14,7 @@ from servers.tee.sandbox import Job, Limits, Outcome, Sandbox, SandboxError
 from servers.tee.selftest.startup import Proven
 
 PARKED = 2
-"""Sandboxes built ahead: one for the next call, one while that one's successor is built. Each takes 2.3 MiB."""
+"""Sandboxes built ahead: one for the next call, one while that one's successor is built."""
 
 
 class Native:
