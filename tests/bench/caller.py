@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ from attest.verifier import AttestationResult, Verifier
 from tests.bench.load import HEADERS, META
 
 Json = dict[str, Any]
+Post = Callable[[str, str, Json], Awaitable[Json]]
+"""Sends one request (method, what `mcp-name` says, params) and returns its result."""
 CANARY = """
 import builtins, os
 def main(mark):
@@ -37,29 +40,34 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass
-class Caller:
-    """One stream of calls to the server at `url`, whose software attester is `anchor` (hex)."""
+def over_http(http: aiohttp.ClientSession, url: str) -> Post:
+    """For the server there, in the modern era. Ends the run at an error."""
 
-    http: aiohttp.ClientSession
-    url: str
-    anchor: str
-    definition: str | None = None
-    stream: str = field(default_factory=lambda: secrets.token_hex(16))
-    ledger: SequenceLedger = field(default_factory=SequenceLedger)
-    appraisal: AttestationResult | None = None
-
-    async def post(self, method: str, name: str, params: Json) -> Json:
-        """The result of one request."""
+    async def post(method: str, name: str, params: Json) -> Json:
         params = {**params, "_meta": {**META, **params.get("_meta", {})}}
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         headers = HEADERS | {"mcp-method": method, "mcp-name": name}
-        async with self.http.post(self.url, data=body, headers=headers) as response:
+        async with http.post(url, data=body, headers=headers) as response:
             # A long call, as the first one that compiles, is answered by an event stream.
             answer = parse((await response.read()).rpartition(b"data: ")[2])
         if "result" not in answer:
             raise SystemExit(f"void: {method}: {answer}")
         return answer["result"]
+
+    return post
+
+
+@dataclass
+class Caller:
+    """One stream of calls through `post` to the server of this name, whose software attester is `anchor` (hex)."""
+
+    post: Post
+    anchor: str
+    server: str = "etmcp-tee"
+    definitions: dict[str, str | None] = field(default_factory=dict[str, str | None])  # by tool, from its first receipt
+    stream: str = field(default_factory=lambda: secrets.token_hex(16))
+    ledger: SequenceLedger = field(default_factory=SequenceLedger)
+    appraisal: AttestationResult | None = None
 
     async def appraise(self) -> AttestationResult:
         """The server's key, under its anchor."""
@@ -88,12 +96,12 @@ class Caller:
         else:
             result = await self.post("tools/call", tool, plain_request(header, params, salt))
         bare, receipt = wire.without_ours(result), Receipt.from_json(wire.meta_of(result, wire.RECEIPT))
-        self.definition = self.definition or receipt_definition(receipt)
+        definition = self.definitions.setdefault(tool, receipt_definition(receipt))
         asked = Exchange(
-            server_name="etmcp-tee",
+            server_name=self.server,
             method="tools/call",
             target=tool,
-            definition=self.definition,
+            definition=definition,
             nonce=header.nonce,
             client_nonce=None,
             stream=self.stream,
@@ -107,10 +115,10 @@ class Caller:
         verify_exchange(receipt, asked, key, self.ledger, now())
         return bare
 
-    async def canary(self, *, sealed: bool = False) -> None:
+    async def canary(self, tool: str = "run_python", *, sealed: bool = False) -> None:
         """One call that leaves a mark. Ends the run if it finds another's."""
         mark = secrets.token_hex(8)
-        result = await self.call("run_python", {"code": CANARY, "arguments": {"mark": mark}}, sealed=sealed)
+        result = await self.call(tool, {"code": CANARY, "arguments": {"mark": mark}}, sealed=sealed)
         value = result["structuredContent"].get("value")
         if value != [mark, [None, None, False]]:
             raise SystemExit(f"void: a call found what another left, or failed: {result}")

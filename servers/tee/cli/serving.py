@@ -48,7 +48,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
     if context.pin is not None:
         pin(context.pin, attester.public_key)
     async with AsyncExitStack() as stack:
-        process = await native(stack, options.workers)
+        process = await native(stack, options.workers, policy.limits())
         tiers: dict[str, str | None] = {"process": process} if isinstance(process, str) else {}
         if not isinstance(process, str):
             sandboxes["process"] = process

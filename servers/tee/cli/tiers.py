@@ -10,8 +10,11 @@ from typing import Any, Self
 
 from servers.tee.engine import Prepared
 from servers.tee.process.python import ProcessSandbox
-from servers.tee.sandbox import Job, Outcome, Sandbox, SandboxError
+from servers.tee.sandbox import Job, Limits, Outcome, Sandbox, SandboxError
 from servers.tee.selftest.startup import Proven
+
+PARKED = 2
+"""Sandboxes built ahead: one for the next call, one while that one's successor is built."""
 
 
 class Native:
@@ -42,15 +45,16 @@ class Native:
         return await self._inner.run(job)
 
 
-async def native(stack: AsyncExitStack, workers: int) -> Prepared | str:
+async def native(stack: AsyncExitStack, workers: int, limits: Limits) -> Prepared | str:
     """The process tier, until the stack ends; or in one line why this machine has none.
 
+    Sandboxes with `limits`, those of a function that asks for no others, are kept built ahead.
     Its programs can import what is installed beside this one, and read nothing else of the machine.
     """
     if sys.platform != "linux":
         return "it needs the process tier, which is there on Linux only"
     places = {Path(sysconfig.get_paths()[name]) for name in ("purelib", "platlib")}
-    sandbox = ProcessSandbox(tuple(sorted(places)), workers=workers)
+    sandbox = ProcessSandbox(tuple(sorted(places)), workers=workers, parked=PARKED, limits=limits)
     await stack.enter_async_context(sandbox)
     try:
         await sandbox.prepare()

@@ -77,7 +77,7 @@ class Corpus:
     async def run(self, cases: Iterable[Case], jobs: int) -> AsyncGenerator[Verdict]:
         """A verdict for each, as they come; `jobs` cases at a time. Raises `ServerLost`."""
         await self._call("pass")  # what is made once is made now, and not counted as left behind
-        before = self._processes()
+        before = await self._at_rest()
         slots = asyncio.Semaphore(jobs)
         known = dict(self._canaries.known, engine_pid=self._client.process.pid)
 
@@ -134,6 +134,17 @@ class Corpus:
         stderr = said["stderr"] + "".join(str(failure.get(part, "")) for part in ("type", "message"))
         usage = dict(receipt.statement.usage)
         return Ran(str(told.get("status")), said["stdout"], stderr, usage, bool(told.get("truncated")))
+
+    async def _at_rest(self) -> int:
+        """Processes once their number stands still for a second: a sandbox may still be built ahead."""
+        last, same = self._processes(), 0
+        for _ in range(int(_SETTLE_SECONDS / 0.1)):
+            if same == 10:
+                break
+            await asyncio.sleep(0.1)
+            now = self._processes()
+            last, same = now, same + 1 if now == last else 0
+        return last
 
     async def _left_behind(self, before: int) -> int:
         """Processes that stay; what is being taken down gets the time for it."""
