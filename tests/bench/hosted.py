@@ -118,9 +118,7 @@ async def started(*command: str) -> AsyncGenerator[Pipe]:
 async def sandboxed(server: Peer) -> AsyncGenerator[Pipe]:
     """The server in its sandbox, our pipes its only friends: nobody relays, nobody serves its proxy."""
     registries = Registries(os.environ, lambda _: None)
-    program = await asyncio.to_thread(
-        install, read(hosted_servers()[server]), Store(HOSTED / "etmcp" / "hosted"), registries
-    )
+    program = await install(read(hosted_servers()[server]), Store(HOSTED / "etmcp" / "hosted"), registries)
     start = granted(program, read_unsigned((POLICIES / f"{server}.json").read_bytes()), os.environ, {}, None)
     loop = asyncio.get_running_loop()
     (stdin, feed), (out, stdout) = os.pipe(), os.pipe()

@@ -12,7 +12,7 @@ from typing import Any
 from servers.tee.cli.context import Commands, Context, own_cache
 from servers.tee.cli.tiers import native
 from servers.tee.hosted.runtime import node, python
-from servers.tee.sandbox import SandboxError
+from servers.tee.sandbox import Limits, SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.selftest.startup import Proven
 
@@ -58,7 +58,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 async def tiers(cache: Path, context: Context) -> list[Tier]:
     """The three, each tried with the ten cases of its self-test."""
     async with AsyncExitStack() as stack:
-        process = await native(stack, 1)
+        process = await native(stack, 1, Limits())
         made: dict[str, Any] = {} if isinstance(process, str) else dict(process.environment)
         inner = _native_tier(process if isinstance(process, str) else "", made)
         return [await _wasm(cache), inner, _service(inner, context.environ)]

@@ -61,7 +61,10 @@ class ForkServer:
                     poll.unregister(descriptor)
                     self._bury(self.live.pop(descriptor))
                 elif descriptor == self.channel.fileno():
-                    request = wire.receive(self.channel)
+                    try:
+                        request = wire.receive(self.channel)
+                    except ConnectionError:  # the supervisor went before it read all that it was told
+                        request = None
                     if request is None:
                         self._end()
                         return
@@ -118,7 +121,11 @@ class ForkServer:
                 child.run(child.Order(control, stdio, spec, extra, sync, self.lifeline[0], scratch), self.frame)
             live = _Live(process, os.pidfd_open(process), channel, group, scratch, started)
             self._admit(live)
-            wire.send(channel, {"pid": process}, [live.pidfd])
+            try:
+                wire.send(channel, {"pid": process}, [live.pidfd])
+            except OSError:  # the supervisor is gone
+                _undo(live)
+                raise
             os.write(go, b"x")
         except OSError as e:
             place = "" if e.filename is None else f": {e.filename}"
@@ -142,9 +149,7 @@ class ForkServer:
                 live.group.add(live.process)
         except OSError as e:
             gone = os.waitid(os.P_PID, live.process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-            os.kill(live.process, 9)
-            os.waitpid(live.process, 0)
-            os.close(live.pidfd)
+            _undo(live)
             if gone:  # there is no other reason to end so early
                 raise OSError(e.errno, "it was killed from outside before it was ready: try again") from e
             raise
@@ -189,6 +194,13 @@ class ForkServer:
         cgroups.remove(self.groups.folders)
 
 
+def _undo(live: _Live) -> None:
+    """End a process that was not let go yet."""
+    os.kill(live.process, 9)
+    os.waitpid(live.process, 0)
+    os.close(live.pidfd)
+
+
 def main() -> None:
     """Take the settings from the socket whose number is the only argument, say what is possible here, and serve."""
     channel = socket.socket(fileno=int(sys.argv[1]))
@@ -202,7 +214,8 @@ def main() -> None:
         return
     gc.collect()
     gc.freeze()
-    wire.send(channel, hello)
+    with suppress(ConnectionError):  # the supervisor went while this one started; what was made is removed all the same
+        wire.send(channel, hello)
     server.serve()
 
 

@@ -18,6 +18,7 @@ from servers.tee.cli.tiers import Native, native
 from servers.tee.library.folder import load
 from servers.tee.library.library import SHIPPED
 from servers.tee.policy import read_policy
+from servers.tee.sandbox import Limits
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.selftest.startup import Proven
 from tests.servers.tee.bare import bare
@@ -123,7 +124,7 @@ async def _configuration(cache: Path, policy: str) -> str:
     """The digest of what a server here says it is made of, put together anew."""
     async with AsyncExitStack() as stack:
         environments = {"wasm": dict(Proven(WasmSandbox(cache), "wasm").environment)}
-        process = await native(stack, 1)
+        process = await native(stack, 1, Limits())
         if isinstance(process, Native):
             environments["process"] = dict(process.environment)
     told = {"name": "etmcp-tee", "version": version("etmcp")}
