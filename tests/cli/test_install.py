@@ -17,9 +17,9 @@ from gateway.cli.install import json_text, toml_text
 from gateway.cli.install.clients import CLIENTS
 from gateway.cli.install.clients import Place as Surroundings
 from gateway.jsonc import plain
+from tests.cli.mistakes import CLAUDE
 from tests.cli.place import Place
 from tests.cli.programs import Programs
-from tests.cli.rows import CLAUDE
 
 ETMCP = str(Path(sys.executable).with_name("etmcp"))
 BEFORE = (
