@@ -183,13 +183,18 @@ async def ended(upstream: Upstream) -> None:
         await eventually(lambda: len(upstream.processes) <= 1, "the processes end")
 
 
-async def test_a_server_that_must_prove_what_it_says_asks_nothing_unsigned(tmp_path: Path) -> None:
-    entry: Json = {"command": sys.executable, "args": [WEATHER], "etmcp": {"era": "legacy"}}
+REFUSED = {False: "does not serve elicitation/create", True: "has no back-channel"}
+"""Who refuses the question: the gateway, or the server itself where the call is sealed."""
+
+
+@pytest.mark.parametrize("seal", REFUSED)
+async def test_a_server_that_must_prove_what_it_says_asks_nothing_unsigned(tmp_path: Path, seal: bool) -> None:
+    entry: Json = {"command": sys.executable, "args": [WEATHER], "etmcp": {"era": "legacy", "seal": seal}}
     with serving(tmp_path, {"weather": entry}) as (port, pid):
         running = Gateway(port, pid, tmp_path, {})
         alert: Json = {"name": "alert", "arguments": {"city": "Bern"}}
         async with running.client("legacy", ABLE) as there:
-            assert "does not serve elicitation/create" in str(await there.request("tools/call", alert))
+            assert REFUSED[seal] in str(await there.request("tools/call", alert))
             assert there.asked == []
             assert (await there.call("forecast", city="Bern"))["structuredContent"]["city"] == "Bern"
 
