@@ -23,9 +23,21 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ETMCP_HOME": str(tmp_path / "etmcp")}
 
 
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_it_while_the_client_is_silent(environment: dict[str, str]) -> None:
     pipe = subprocess.PIPE
-    with subprocess.Popen([ETMCP, "stdio"], stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as gateway:
+    # A run in the background of a shell ignores interrupts, and so would what it starts.
+    with subprocess.Popen(
+        [ETMCP, "stdio"],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env=environment,
+        preexec_fn=_interruptible,  # noqa: PLW1509 - before any thread
+    ) as gateway:
         assert gateway.stdin is not None
         assert gateway.stdout is not None
         gateway.stdin.write(json.dumps(HELLO).encode() + b"\n")
