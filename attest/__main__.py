@@ -12,8 +12,8 @@ from typing import NoReturn, TypeVar
 
 from attest import schemes
 from attest.arguments import Arguments
+from attest.claims import Endorsements
 from attest.errors import PolicyError
-from attest.evidence import Endorsements
 from attest.trust import load_policy, load_trust
 from attest.verdict import Verdict, verify_bundle
 

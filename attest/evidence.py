@@ -1,15 +1,13 @@
-"""The RATS nouns (RFC 9334): Evidence in, Claims out, and what Evidence must bind."""
+"""Evidence (RFC 9334), who makes it, and what it must bind."""
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from attest.encoding import Fields, length_prefixed, sha256_hex
 from attest.errors import EvidenceError
 
-Assurance = Literal["none", "software", "hardware"]
 CMW_EVIDENCE = 4  # RFC 9999: indicator bit 2 says that the message is Evidence
 MAX_BODY = 1 << 20
 
@@ -96,55 +94,9 @@ class Evidence:
         return evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a Scheme read from authentic Evidence.
-
-    `anchor` names the trust anchor that the Evidence leads to; whether the caller trusts it is `anchored`.
-    `measurement` is what the platform measured; `self_reported` is what the server merely says of itself.
-    Times are milliseconds since 1970.
-    """
-
-    scheme: str
-    assurance: Assurance
-    anchor: str
-    anchored: bool
-    report_data: bytes
-    measurement: Mapping[str, str]
-    self_reported: Mapping[str, str]
-    debug: bool
-    issued_at: int
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Endorsements:
-    """What the verifier brings: the anchors it trusts, by scheme (software: Ed25519 attester keys in hex)."""
-
-    anchors: Mapping[str, frozenset[str]]
-
-    def trusts(self, scheme: str, anchor: str) -> bool:
-        """Whether `anchor` is among the caller's own."""
-        return anchor in self.anchors.get(scheme, frozenset())
-
-
 class Attester(Protocol):
     """Runs beside the executor."""
 
     def attest(self, report_data: bytes) -> Evidence:
         """Return fresh Evidence that carries these 64 bytes."""
-        ...
-
-
-class Scheme(Protocol):
-    """Reads one family of Evidence."""
-
-    @property
-    def media_types(self) -> Sequence[str]: ...
-
-    def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:
-        """Authenticate `evidence` at `now` (ms) and return its Claims, or raise `EvidenceError`.
-
-        Evidence that is internally sound but leads to no trusted anchor is returned with `anchored=False`.
-        """
         ...

@@ -3,10 +3,10 @@
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
+from attest.claims import Assurance
 from attest.dsse import Envelope
 from attest.encoding import Fields, salted, same
 from attest.errors import ReceiptError
-from attest.evidence import Assurance
 from attest.sequence import SequenceLedger
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import AttestationResult

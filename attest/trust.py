@@ -1,9 +1,9 @@
 """The two files a verifier brings: trust (anchors by scheme) and policy."""
 
+from attest.claims import Endorsements
 from attest.document import PolicyFile
 from attest.encoding import Fields
 from attest.errors import PolicyError
-from attest.evidence import Endorsements
 from attest.policy import Policy, load
 
 FORMAT = "https://etmcp.com/trust/v1"

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from attest.bundle import Bundle
+from attest.claims import Assurance, Claims, Endorsements, Scheme
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
-from attest.evidence import Assurance, Claims, Endorsements, Scheme, key_id
-from attest.policy import AllOf, Policy
+from attest.evidence import key_id
+from attest.policy import AllOf, Policy, Subject, graded
 from attest.receipt import MAX_SKEW_MS
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import Verifier
@@ -85,8 +86,7 @@ def verify_bundle(
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
-    assurance = found.claims.assurance if outcome == "verified" and found.claims else "none"
-    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, assurance)
+    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, found.assurance)
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class _Found:
 
     receipt_id: str | None = None
     statement: Statement | None = None
-    claims: Claims | None = None
+    assurance: Assurance = "none"
 
 
 def _run(
@@ -123,13 +123,19 @@ def _run(
     yield "statement"  # 3
 
     if isinstance(bundle.speaker, bytes):
-        trusted = endorsements.trusts(OBSERVER, key.hex())
-        span = (said.received_at, said.finished_at)
-        claims = Claims(OBSERVER, "none", key.hex(), trusted, b"", {}, {}, False, *span)
+        claims = Claims(
+            scheme=OBSERVER,
+            assurance="none",
+            anchor=key.hex(),
+            standing=endorsements.standing(OBSERVER, key.hex()),
+            report_data=b"",
+            debug=False,
+            issued_at=said.received_at,
+            expires_at=said.finished_at,
+        )
     else:
         verifier = Verifier(schemes=schemes, endorsements=endorsements, policy=NOTHING)
         claims = verifier.authenticate(*bundle.speaker, now=said.finished_at)
-    found.claims = claims
     yield "evidence"  # 4
 
     if not same(salted(bundle.params_salt, bundle.params), said.params_digest):
@@ -152,5 +158,5 @@ def _run(
         raise EvidenceError("root", f"{claims.scheme} key {claims.anchor[:16]} is not an anchor that was given")
     yield "trust"  # 8
 
-    policy.check(claims)
+    found.assurance = graded(claims, policy.check(Subject(claims, said.finished_at)))
     yield "policy"  # 9

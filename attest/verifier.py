@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
+from attest.claims import Assurance, Claims, Endorsements, Scheme
 from attest.encoding import same
 from attest.errors import EvidenceError
-from attest.evidence import Assurance, Binding, Claims, Endorsements, Evidence, Scheme
-from attest.policy import Policy
+from attest.evidence import Binding, Evidence
+from attest.policy import Policy, Subject, graded
 
 _CHECKED = object()  # only this module holds it, so only `appraise` can make an AttestationResult
 
@@ -16,10 +17,12 @@ _CHECKED = object()  # only this module holds it, so only `appraise` can make an
 class AttestationResult:
     """Holding one is the proof that `Verifier.appraise` accepted the Evidence for these keys.
 
-    `expires_at` in milliseconds since 1970: a receipt signed later needs a new appraisal.
+    `assurance` is what it is worth under that policy. `expires_at` in milliseconds since 1970: a receipt signed later
+    needs a new appraisal.
     """
 
     claims: Claims
+    assurance: Assurance
     binding: Binding
     expires_at: int
     _: KW_ONLY
@@ -28,11 +31,6 @@ class AttestationResult:
     def __post_init__(self, token: object) -> None:
         if token is not _CHECKED:
             raise TypeError("an AttestationResult comes from Verifier.appraise only")
-
-    @property
-    def assurance(self) -> Assurance:
-        """What the appraisal is worth."""
-        return self.claims.assurance
 
     @property
     def key_id(self) -> str:
@@ -75,15 +73,16 @@ class Verifier:
         2. its report_data binds exactly these keys, configuration and boot;
         3. the binding answers our challenge;
         4. the Evidence leads to an anchor that the caller trusts;
-        5. the policy accepts its Claims.
+        5. the policy accepts its Claims, and what it held against reference values says what they are worth.
         """
         claims = self.authenticate(evidence, binding, now)  # 1, 2
         if nonce is not None and not same(binding.nonce, nonce):  # 3
             raise EvidenceError("nonce", "the evidence answers another challenge")
         if not claims.anchored:  # 4
             raise EvidenceError("root", f"{claims.scheme} evidence under {claims.anchor[:16]}, not an anchor of ours")
-        self._policy.check(claims)  # 5
-        return AttestationResult(claims, binding, min(claims.expires_at, now + maximum_age_ms), token=_CHECKED)
+        covered = self._policy.check(Subject(claims, now, challenged=nonce is not None))  # 5
+        until = min(claims.expires_at, now + maximum_age_ms)
+        return AttestationResult(claims, graded(claims, covered), binding, until, token=_CHECKED)
 
     def authenticate(self, evidence: Evidence, binding: Binding, now: int) -> Claims:
         """Steps 1 and 2 alone: what the Evidence says and whether it speaks of these keys; trust is not decided."""

@@ -10,9 +10,9 @@ import aiohttp
 
 from attest import schemes
 from attest.canonical import parse
+from attest.claims import Endorsements
 from attest.dsse import Envelope
 from attest.errors import AttestError, ManifestError
-from attest.evidence import Endorsements
 from attest.manifest import TrustedManifest, open_manifest
 from attest.policy import AllOf, MinAssurance, NotDebug
 from attest.schemes.software import SCHEME

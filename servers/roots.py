@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from attest import schemes
 from attest.canonical import canonical, parse
+from attest.claims import Endorsements
 from attest.encoding import sha256_hex
 from attest.errors import PolicyError
-from attest.evidence import Endorsements
 from attest.policy import Policy
 from attest.trust import load_policy, load_trust
 from attest.verdict import Verdict, verify_bundle

@@ -1,6 +1,6 @@
 """The table of evidence schemes that this build can read; one file each."""
 
-from attest.evidence import Scheme
+from attest.claims import Scheme
 from attest.schemes.software import SoftwareScheme
 
 ALL: tuple[Scheme, ...] = (SoftwareScheme(),)

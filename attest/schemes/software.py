@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.canonical import canonical
+from attest.claims import Claims, Endorsements
 from attest.dsse import Envelope
 from attest.encoding import Fields
 from attest.errors import EvidenceError
-from attest.evidence import Claims, Endorsements, Evidence, key_id
+from attest.evidence import Evidence, key_id
 
 MEDIA_TYPE = "application/vnd.etmcp.software-evidence+json"
 SCHEME = "software"
@@ -51,6 +52,10 @@ class SoftwareScheme:
 
     media_types: Sequence[str] = (MEDIA_TYPE,)
 
+    def wants(self, evidence: Evidence) -> Sequence[str]:  # noqa: ARG002
+        """Nobody else vouches for it."""
+        return ()
+
     def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:
         """See `Scheme.open`. Codes: `malformed`, `key`, `signature`, `expired`, `not_yet_valid`."""
         body = Fields.parse(evidence.body, "software evidence", EvidenceError)
@@ -76,9 +81,8 @@ class SoftwareScheme:
             scheme=SCHEME,
             assurance="software",
             anchor=attester.hex(),
-            anchored=endorsements.trusts(SCHEME, attester.hex()),
+            standing=endorsements.standing(SCHEME, attester.hex()),
             report_data=report_data,
-            measurement={},
             self_reported=self_reported,
             debug=False,
             issued_at=issued_at,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from attest.evidence import Assurance
+from attest.claims import Assurance
 from attest.receipt import Receipt
 from attest.statement import Kind
 from gateway.upstream import DEAF, Downlink, Json

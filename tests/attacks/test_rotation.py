@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attest import schemes, wire
-from attest.evidence import Endorsements
+from attest.claims import Endorsements
 from attest.policy import MinAssurance
 from attest.verdict import verify_bundle
 from gateway.aggregate import Aggregate, Client

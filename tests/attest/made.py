@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from attest import schemes
 from attest.bundle import Bundle
 from attest.canonical import canonical
+from attest.claims import Endorsements
 from attest.dsse import Envelope
 from attest.encoding import salted, sha256_hex
 from attest.errors import AttestError
-from attest.evidence import Binding, Endorsements, Evidence, key_id
+from attest.evidence import Binding, Evidence, key_id
 from attest.manifest import Manifest, Pin, text_digest
 from attest.policy import AllOf, MinAssurance, NotDebug, Policy
 from attest.receipt import Exchange, Receipt

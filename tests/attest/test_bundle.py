@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from attest.bundle import Bundle
 from attest.canonical import canonical, parse
-from attest.evidence import Endorsements, key_id
+from attest.claims import Endorsements
+from attest.evidence import key_id
 from attest.policy import Measurement, MinAssurance
 from attest.schemes.software import SCHEME
 from attest.verdict import OBSERVER, STEPS

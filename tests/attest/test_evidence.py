@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from attest import wire
 from attest.canonical import canonical, parse
+from attest.claims import Endorsements
 from attest.errors import AttestError, EvidenceError
-from attest.evidence import MAX_BODY, Binding, Endorsements, Evidence, key_id
+from attest.evidence import MAX_BODY, Binding, Evidence, key_id
 from attest.schemes.software import LIFETIME_MS, MEDIA_TYPE, SCHEME, SKEW_MS, SoftwareScheme
 from tests.attest.made import ANCHORS, BINDING, ISSUED, NOW, evidence, raw, sign
 

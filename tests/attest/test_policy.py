@@ -6,14 +6,27 @@ from typing import Any
 import pytest
 
 from attest.canonical import canonical
+from attest.claims import Claims, Endorsements
 from attest.document import sign_policy
 from attest.errors import PolicyError
-from attest.evidence import Claims, Endorsements
-from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy, load
+from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy, Subject, load
 from attest.trust import FORMAT, load_policy, load_trust
 from tests.attest.made import refusal, signing_key
 
-CLAIMS = Claims("tdx", "hardware", "root", True, b"", {"mrtd": "00ff"}, {"engine": "abcd"}, False, 0, 1)
+CLAIMS = Claims(
+    scheme="tdx",
+    assurance="hardware",
+    anchor="root",
+    standing="trusted",
+    report_data=b"",
+    debug=False,
+    issued_at=0,
+    expires_at=1,
+    measurement={"mrtd": "00ff"},
+    launch=frozenset({"mrtd"}),
+    self_reported={"engine": "abcd"},
+)
+MRTD, HARDWARE = Measurement("mrtd", frozenset({"00ff", "01"})), MinAssurance("hardware")
 SHAPE: dict[str, Any] = {"kind": "appraisal", "version": 1}
 YES, NO = MinAssurance("none"), NotDebug()
 DEBUG = replace(CLAIMS, debug=True)
@@ -33,11 +46,21 @@ DEBUG = replace(CLAIMS, debug=True)
         (AnyOf([NO, YES]), DEBUG, ""),
         (AnyOf([YES, NO]), DEBUG, ""),
         (AnyOf([AllOf([]), NO]), DEBUG, "debug"),
-        (MinAssurance("hardware"), CLAIMS, ""),
-        (MinAssurance("hardware"), replace(CLAIMS, assurance="software"), "policy"),
+        (HARDWARE, CLAIMS, "measurement"),
+        (AllOf([HARDWARE, MRTD]), CLAIMS, ""),
+        (AllOf([MRTD, HARDWARE]), CLAIMS, ""),
+        (AllOf([HARDWARE, AnyOf([NO, MRTD]), MRTD]), CLAIMS, ""),
+        (AllOf([MRTD, AllOf([HARDWARE])]), CLAIMS, ""),
+        (AllOf([AllOf([HARDWARE]), MRTD]), CLAIMS, "measurement"),
+        (AllOf([AnyOf([MRTD, YES]), HARDWARE]), replace(CLAIMS, launch=frozenset({"mrtd", "rtmr3"})), "measurement"),
+        (AllOf([HARDWARE, MRTD]), replace(CLAIMS, launch=frozenset()), "measurement"),
+        (AllOf([HARDWARE, MRTD]), DEBUG, "debug"),
+        (AllOf([HARDWARE, MRTD]), replace(CLAIMS, assurance="software"), "policy"),
+        (MinAssurance("software"), CLAIMS, ""),
+        (MinAssurance("software"), DEBUG, "debug"),
         (MinAssurance("software"), replace(CLAIMS, assurance="none"), "policy"),
         (MinAssurance("software"), replace(CLAIMS, assurance="software"), ""),
-        (Measurement("mrtd", frozenset({"00ff", "01"})), CLAIMS, ""),
+        (MRTD, CLAIMS, ""),
         (Measurement("mrtd", frozenset({"01"})), CLAIMS, "measurement"),
         (Measurement("mrtd", frozenset()), CLAIMS, "measurement"),
         (Measurement("rtmr0", frozenset({"00ff"})), CLAIMS, "measurement"),
@@ -46,7 +69,7 @@ DEBUG = replace(CLAIMS, debug=True)
     ],
 )
 def test_a_policy_accepts_or_refuses_with_its_code(policy: Policy, claims: Claims, code: str) -> None:
-    assert refusal(policy.check, claims) == code
+    assert refusal(policy.check, Subject(claims, now=0)) == code
 
 
 @pytest.mark.parametrize(
@@ -113,13 +136,11 @@ def test_files_that_are_not_json_are_malformed(data: bytes) -> None:
 def test_a_trust_file_gives_each_scheme_its_own_anchors() -> None:
     key, other = "00" * 32, "01" * 32
     trust = load_trust(canonical({"format": FORMAT, "anchors": {"software": [key], "observer": [other, other]}}))
-    assert trust.trusts("software", key)
-    assert trust.trusts("observer", other)
-    assert not trust.trusts("software", other)
-    assert not trust.trusts("tdx", key)
+    assert trust.standing("software", key) == "trusted" == trust.standing("observer", other)
+    assert trust.standing("software", other) == "unknown" == trust.standing("intel", key)
 
 
 def test_nothing_is_trusted_by_default() -> None:
-    assert not Endorsements({}).trusts("software", "00" * 32)
+    assert Endorsements({}).standing("software", "00" * 32) == "unknown"
     with pytest.raises(PolicyError, match=r"^policy: an empty policy accepts nothing"):
-        load_policy(b'{"kind":"appraisal","version":1,"accept":{"allOf":[]}}').check(CLAIMS)
+        load_policy(b'{"kind":"appraisal","version":1,"accept":{"allOf":[]}}').check(Subject(CLAIMS, now=0))

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from attest.claims import Claims, Endorsements
 from attest.dsse import Envelope
 from attest.errors import PolicyError
-from attest.evidence import Binding, Claims, Endorsements, Evidence
+from attest.evidence import Binding, Evidence
 from attest.manifest import TrustedManifest
-from attest.policy import AllOf, MinAssurance, NotDebug, Policy
+from attest.policy import AllOf, Measurement, MinAssurance, NotDebug, Policy
 from attest.receipt import VerifiedReceipt
 from attest.schemes.software import LIFETIME_MS, SoftwareScheme
 from attest.verifier import AttestationResult, Verifier
@@ -98,17 +99,33 @@ def test_hardware_claims_are_affirmed_and_a_debug_environment_is_not() -> None:
         def __init__(self, *, debug: bool) -> None:
             self.debug = debug
 
-        def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:  # noqa: ARG002
-            data = BINDING.report_data()
-            return Claims("fake", "hardware", "root", True, data, {"m": "1"}, {}, self.debug, NOW, NOW + 1)
+        def wants(self, evidence: Evidence) -> list[str]:  # noqa: ARG002
+            return []
 
-    def result(*, debug: bool) -> AttestationResult:
-        verifier = Verifier(schemes=(Fake(debug=debug),), endorsements=ANCHORS, policy=NotDebug())
+        def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:  # noqa: ARG002
+            return Claims(
+                scheme="fake",
+                assurance="hardware",
+                anchor="root",
+                standing="trusted",
+                report_data=BINDING.report_data(),
+                debug=self.debug,
+                issued_at=NOW,
+                expires_at=NOW + 1,
+                measurement={"m": "1"},
+                launch=frozenset({"m"}),
+            )
+
+    def result(*rules: Policy, debug: bool = False) -> AttestationResult:
+        verifier = Verifier(schemes=(Fake(debug=debug),), endorsements=ANCHORS, policy=AllOf([NotDebug(), *rules]))
         return verifier.appraise(Evidence("application/fake", b""), BINDING, nonce=None, now=NOW, maximum_age_ms=9)
 
-    assert result(debug=False).to_json()["submods"]["fake"]["ear.status"] == 2
+    measured = Measurement("m", frozenset("1"))
+    assert result(measured).to_json()["submods"]["fake"]["ear.status"] == 2
+    assert result(measured, MinAssurance("hardware")).assurance == "hardware"
+    assert result().assurance == "software"
     with pytest.raises(PolicyError, match=r"^debug"):
-        result(debug=True)
+        result(measured, debug=True)
 
 
 @pytest.mark.parametrize("token", [None, object(), True])
@@ -116,7 +133,7 @@ def test_what_means_checked_cannot_be_made_without_the_check(token: object) -> N
     claims = appraise().claims
     envelope = Envelope("t", b"", "", b"")
     with pytest.raises(TypeError, match=r"Verifier\.appraise only"):
-        AttestationResult(claims, BINDING, NOW, token=token)
+        AttestationResult(claims, "hardware", BINDING, NOW, token=token)
     with pytest.raises(TypeError, match="verify_exchange only"):
         VerifiedReceipt(receipt(), STATEMENT, "hardware", token=token)
     with pytest.raises(TypeError, match="open_manifest only"):

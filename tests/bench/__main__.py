@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attest import schemes
-from attest.evidence import Endorsements
+from attest.claims import Endorsements
 from attest.policy import MinAssurance
 from attest.verdict import verify_bundle
 from gateway.home import Home

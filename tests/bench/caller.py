@@ -12,7 +12,7 @@ import aiohttp
 from attest import schemes, wire
 from attest.call import CallHeader, open_reply, plain_request, sealed_request
 from attest.canonical import canonical, parse
-from attest.evidence import Endorsements
+from attest.claims import Endorsements
 from attest.policy import AllOf, MinAssurance
 from attest.receipt import Exchange, Receipt, verify_exchange
 from attest.schemes.software import SCHEME

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.request import Request, urlopen
 
-from attest.evidence import Endorsements
+from attest.claims import Endorsements
 from attest.policy import MinAssurance
 from attest.schemes.software import SoftwareScheme
 from attest.trust import FORMAT

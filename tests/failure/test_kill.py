@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attest import schemes
-from attest.evidence import Endorsements
+from attest.claims import Endorsements
 from attest.policy import AllOf, NotDebug
 from attest.verdict import OBSERVER, verify_bundle
 from gateway.home import Home

@@ -21,8 +21,8 @@ from mcp.shared.message import SessionMessage
 from attest import schemes, wire
 from attest.call import CallHeader, open_reply, plain_request, sealed_request
 from attest.canonical import canonical
+from attest.claims import Endorsements
 from attest.encoding import sha256_hex
-from attest.evidence import Endorsements
 from attest.policy import AllOf, MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.schemes.software import SCHEME, SoftwareAttester

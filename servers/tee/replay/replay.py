@@ -8,7 +8,7 @@ from mcp import Client, MCPError
 
 from attest import canonical, schemes, wire
 from attest.bundle import Bundle
-from attest.evidence import Endorsements
+from attest.claims import Endorsements
 from attest.verdict import Verdict, verify_bundle
 from servers.tee.engine import Engine
 from servers.tee.library.library import Library

@@ -12,9 +12,9 @@ from typing import Any
 from attest import wire
 from attest.call import CallHeader, plain_request
 from attest.canonical import canonical
+from attest.claims import Endorsements
 from attest.encoding import sha256_hex
 from attest.errors import AttestError
-from attest.evidence import Endorsements
 from attest.policy import MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.schemes.software import SoftwareScheme

@@ -28,8 +28,8 @@ from mcp_types import (
 from attest import wire
 from attest.call import CallHeader, open_reply, sealed_request
 from attest.canonical import canonical
+from attest.claims import Endorsements
 from attest.encoding import sha256_hex
-from attest.evidence import Endorsements
 from attest.identity import META, Request, sign_assertion
 from attest.policy import MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange

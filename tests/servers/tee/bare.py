@@ -18,7 +18,8 @@ from attest import schemes, wire
 from attest.bundle import Bundle
 from attest.call import CallHeader, plain_request
 from attest.canonical import canonical
-from attest.evidence import Binding, Endorsements, Evidence
+from attest.claims import Endorsements
+from attest.evidence import Binding, Evidence
 from attest.policy import NotDebug
 from attest.receipt import Receipt
 from attest.schemes.software import SCHEME
