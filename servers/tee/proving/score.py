@@ -25,7 +25,7 @@ MODEL_TAG, INPUT_TAG = 1, 2
 """Above the salt in the first element that is hashed: a commitment to a model is none to inputs."""
 BLOCK = 11
 """Elements of a commitment's block; before them comes the salt, or the hash of the block before."""
-DIGEST = ""
+DIGEST = "d949d88275deac3f5307c04d6b8027f988dfbfa7c2491bf388df1ea74f5a358f"
 """Of the circuit: keys belong to it and to no other."""
 
 
