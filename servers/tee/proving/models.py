@@ -11,6 +11,8 @@ from attest.errors import CanonicalError
 from servers.tee.proving import ProvingError
 from servers.tee.proving.score import HIDDEN, INPUTS, OUTPUTS, SALT_BITS, WEIGHT_BITS, Model
 
+__all__ = ["Model", "decode", "encode", "random"]
+
 MAX_BYTES = 1 << 20
 _HALF = 1 << WEIGHT_BITS - 1
 _SHAPES = (("w1", HIDDEN, INPUTS), ("b1", None, HIDDEN), ("w2", OUTPUTS, HIDDEN), ("b2", None, OUTPUTS))
