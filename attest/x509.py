@@ -1,0 +1,175 @@
+"""X.509 as strictly as attestation chains need it (RFC 5280): one straight line of certificates to a given root.
+
+No path building, no names of hosts, no network. Everything here raises `EvidenceError` and nothing else.
+"""
+
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.utils import CryptographyDeprecationWarning
+
+from attest.errors import EvidenceError
+
+MAX_CERTIFICATES = 10
+MAX_CERTIFICATE = 16 << 10
+MAX_CRL = 256 << 10
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_PEM = b"-----BEGIN "
+_SEQUENCE = 0x30
+_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_UNDERSTOOD = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
+_FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
+
+T = TypeVar("T")
+
+
+def load_certificate(data: bytes, what: str) -> x509.Certificate:
+    """Exactly one certificate, PEM or DER; code `malformed`. `what` names it in the error."""
+    return load_certificates(data, what, maximum=1)[0]
+
+
+def load_certificates(data: bytes, what: str, *, maximum: int = MAX_CERTIFICATES) -> list[x509.Certificate]:
+    """One certificate to `maximum` of them in the order of `data`: PEM, or DER end to end. Code `malformed`."""
+    if data.lstrip()[: len(_PEM)] == _PEM:
+        if len(data) > maximum * 2 * MAX_CERTIFICATE or data.count(b"-----BEGIN CERTIFICATE-----") > maximum:
+            raise EvidenceError("malformed", f"{what}: more than {maximum} certificates, or too long")
+        found = _strictly(lambda: x509.load_pem_x509_certificates(data), what)
+    else:
+        found = [
+            _strictly(lambda der=der: x509.load_der_x509_certificate(der), what) for der in _split(data, what, maximum)
+        ]
+    for certificate in found:
+        # They are parsed when asked for: what is malformed in them is found here and not in the middle of a check.
+        _strictly(lambda certificate=certificate: (certificate.extensions, certificate.public_key()), what)
+    return found
+
+
+def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
+    """A certificate revocation list in DER; code `malformed`."""
+    if len(data) > MAX_CRL:
+        raise EvidenceError("malformed", f"{what}: longer than {MAX_CRL} bytes")
+    return _strictly(lambda: x509.load_der_x509_crl(data), what)
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate's DER, hex: the name of an anchor."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def serial_number(certificate: x509.Certificate) -> int:
+    """The serial number, also where it is 0 as AMD's are."""
+    with _any_serial_number():
+        return certificate.serial_number
+
+
+def milliseconds(moment: datetime) -> int:
+    """An aware datetime as milliseconds since 1970."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def expiry(certificates: Sequence[x509.Certificate]) -> int:
+    """The first end among the certificates, in milliseconds since 1970."""
+    return min(milliseconds(certificate.not_valid_after_utc) for certificate in certificates)
+
+
+def check_validity(certificates: Sequence[x509.Certificate], at: int) -> None:
+    """All are valid at `at`, milliseconds since 1970, both ends included; codes `not_yet_valid` and `expired`."""
+    for certificate in certificates:
+        name = certificate.subject.rfc4514_string()[:80]
+        if at < milliseconds(certificate.not_valid_before_utc):
+            raise EvidenceError("not_yet_valid", f"the certificate of {name} begins later")
+        if at > milliseconds(certificate.not_valid_after_utc):
+            raise EvidenceError("expired", f"the certificate of {name} is past its end")
+
+
+def check_chain(
+    chain: Sequence[x509.Certificate], *, understood: frozenset[x509.ObjectIdentifier] = frozenset(), signs: bool = True
+) -> None:
+    """The leaf comes first, each certificate is issued by the next, and the last, the root, by itself.
+
+    Holds issuer against subject, the signature (SHA-2 only), basicConstraints with the path length (RFC 5280 section
+    4.2.1.9: needed on everything that issues, never CA on the leaf), keyUsage where present, and refuses critical
+    extensions other than these, extendedKeyUsage and `understood`. `signs`: the leaf's key is one for signatures.
+    Dates and trust in the root are the caller's. Code `chain`; `malformed` for a length other than 2 to 10.
+    """
+    if not 2 <= len(chain) <= MAX_CERTIFICATES:
+        raise EvidenceError("malformed", f"a chain has 2 to {MAX_CERTIFICATES} certificates")
+    for place, certificate in enumerate(chain):
+        name = certificate.subject.rfc4514_string()[:80]
+        _check_extensions(certificate, name, place, understood, signs)
+        issuer = chain[min(place + 1, len(chain) - 1)]
+        if not isinstance(certificate.signature_hash_algorithm, _HASHES):
+            raise EvidenceError("chain", f"the certificate of {name} is not signed over SHA-2")
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (InvalidSignature, *_FOREIGN) as e:
+            by = issuer.subject.rfc4514_string()[:80]
+            raise EvidenceError("chain", f"the certificate of {name} is not issued by {by}") from e
+
+
+def _check_extensions(
+    certificate: x509.Certificate,
+    name: str,
+    place: int,
+    understood: frozenset[x509.ObjectIdentifier],
+    signs: bool,
+) -> None:
+    authority, usage = False, None
+    for extension in certificate.extensions:
+        match extension.value:
+            case x509.BasicConstraints(ca=authority, path_length=longest):
+                if longest is not None and longest < place - 1:
+                    raise EvidenceError("chain", f"the certificate of {name} allows no chain of this length")
+            case x509.KeyUsage() as usage:
+                pass
+            case _:
+                pass
+        if extension.critical and extension.oid not in _UNDERSTOOD | understood:
+            raise EvidenceError("chain", f"critical extension {extension.oid.dotted_string} in that of {name}")
+    if authority != (place > 0):
+        raise EvidenceError("chain", f"the certificate of {name} is {'' if authority else 'not '}an authority's")
+    if usage is None:
+        return
+    if (place > 0 and not usage.key_cert_sign) or (place == 0 and signs and not usage.digital_signature):
+        raise EvidenceError("chain", f"the certificate of {name} has another key usage")
+
+
+def _split(data: bytes, what: str, maximum: int) -> Iterator[bytes]:
+    """The certificates of DER end to end. Each is longer than 255 bytes and so begins 30 82 and two of length."""
+    begin = 0
+    for _ in range(maximum):
+        head = data[begin : begin + 4]
+        end = begin + 4 + int.from_bytes(head[2:], "big")
+        if len(head) < 4 or head[0] != _SEQUENCE or head[1] != 0x82 or end > len(data) or end - begin > MAX_CERTIFICATE:
+            raise EvidenceError("malformed", f"{what}: not a certificate in PEM or DER")
+        yield data[begin:end]
+        begin = end
+        if begin == len(data):
+            return
+    raise EvidenceError("malformed", f"{what}: more than {maximum} certificates")
+
+
+def _strictly(load: Callable[[], T], what: str) -> T:
+    try:
+        with _any_serial_number():
+            return load()
+    except _FOREIGN as e:
+        raise EvidenceError("malformed", f"{what}: {type(e).__name__} in the certificate or list") from e
+
+
+@contextmanager
+def _any_serial_number() -> Generator[None]:
+    """AMD gives every chip's certificate the serial number 0, which `cryptography` warns of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Parsed a serial number which wasn't positive", category=CryptographyDeprecationWarning
+        )
+        yield
