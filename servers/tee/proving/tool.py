@@ -10,12 +10,13 @@ from attest import wire
 from attest.canonical import canonical
 from servers.attested import call_nonce, report
 from servers.flat import one_line
+from servers.tee.library.library import RESERVED
 from servers.tee.library.schema import Schema
 from servers.tee.proving import ProvingError
 from servers.tee.proving.prover import Prover
 from servers.tee.proving.score import INPUT_BITS, INPUTS, OUTPUTS, SALT_BITS
 
-NAME, VERSION = "score", "1.0.0"
+NAME, VERSION = RESERVED, "1.0.0"
 _HALF = 1 << INPUT_BITS - 1
 _SALT = re.compile(rf"[0-9a-f]{{{SALT_BITS // 4}}}")
 DESCRIPTION = f"""Score {INPUTS} features with this server's private model ({INPUTS} inputs, 16 hidden units, \
@@ -48,3 +49,49 @@ OUTPUT: dict[str, Any] = {
         "salt": {"type": "string", "description": "Of the commitment to the inputs"},
     },
 }
+SCHEMA = Schema(INPUT, NAME, arguments=True)
+
+
+class Score:
+    """The tool over one prover. `program` is what its results are proven under: the JSON that clients are told."""
+
+    def __init__(self, prover: Prover, program: dict[str, Any]) -> None:
+        self._prover, self._program = prover, program
+
+    def definition(self) -> Tool:
+        """The tool as it is listed; the program is a part of it, and so of its pin."""
+        return Tool(
+            name=NAME,
+            title="Score with a private model, proven",
+            description=DESCRIPTION,
+            input_schema=SCHEMA.document,
+            output_schema=OUTPUT,
+            annotations=ToolAnnotations(
+                read_only_hint=True, destructive_hint=False, idempotent_hint=False, open_world_hint=False
+            ),
+            _meta={wire.PROGRAM: self._program},
+        )
+
+    async def call(self, arguments: dict[str, Any]) -> CallToolResult:
+        """The outputs with their proof beside them; whatever goes wrong is a tool error, without a result."""
+        if (problem := SCHEMA.problem(arguments)) is not None:
+            return _failed(problem)
+        salt: str = arguments.get("salt") or secrets.token_hex(SALT_BITS // 8)
+        if not _SALT.fullmatch(salt):
+            return _failed("salt: it must be 32 hex digits in lower case")
+        if (nonce := call_nonce()) is None:
+            return _failed("a proof is bound to one call with a receipt; call it through a gateway that asks for them")
+        try:
+            proven = await self._prover.prove([int(x) for x in arguments["x"]], int(salt, 16), nonce)
+        except ProvingError as e:
+            return _failed(str(e))
+        report(environment={"tier": "proof", "function": {"name": NAME, "version": VERSION}}, usage={"status": "ok"})
+        told = {"y": list(proven.y), "salt": salt}
+        text = TextContent(type="text", text=canonical(told).decode())
+        return CallToolResult(
+            content=[text], structured_content=told, is_error=False, _meta={wire.PROOF: proven.proof}
+        )
+
+
+def _failed(message: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=one_line(f"{NAME}: {message}"))], is_error=True)
