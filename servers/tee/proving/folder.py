@@ -79,15 +79,16 @@ def make(cache: Path, model: Model | None, say: Callable[[str], None]) -> Keys:
     with _alone(folder.parent):
         for stray in folder.parent.glob(".new-*"):  # of a setup that was killed
             shutil.rmtree(stray)
+        files = {} if folder.is_dir() else _keys(say)
+        if files or model is not None:
+            files[MODEL] = models.encode(model or models.random())
         fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
         try:
+            for name, data in files.items():
+                _write(fresh / name, data)
             if not folder.is_dir():
-                _write(fresh / MODEL, models.encode(model or models.random()))
-                for name, data in _keys(say).items():
-                    _write(fresh / name, data)
                 fresh.rename(folder)
-            elif model is not None:
-                _write(fresh / MODEL, models.encode(model))
+            elif files:
                 (fresh / MODEL).replace(folder / MODEL)
             _sync(folder.parent)
         finally:
