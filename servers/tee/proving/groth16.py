@@ -1,5 +1,6 @@
-"""Groth16 (Groth, 2016) over BN254: setup by a single party, and the prover. Curve and transforms are arkworks', through
-zksnake; this module needs the extra `prove`, and is imported by processes of their own alone, as zksnake may abort.
+"""Groth16 (Groth, 2016) over BN254: setup by a single party, and the prover.
+
+Curve and transforms are arkworks', through zksnake; this module needs the extra `prove`, and is imported by processes of their own alone, as zksnake may abort.
 
 The proving key holds Lagrange points of the domain rather than a point a wire: what one wire contributes is what its
 rows do. The keys are what any Groth16 verifier reads.
@@ -8,17 +9,15 @@ rows do. The keys are what any Groth16 verifier reads.
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
-
-from zksnake._algebra import ec_bn254 as _curve  # pyright: ignore[reportMissingTypeStubs, reportMissingModuleSource, reportUnknownVariableType]
-from zksnake._algebra import polynomial_bn254 as _polynomials  # pyright: ignore[reportMissingTypeStubs, reportMissingModuleSource, reportUnknownVariableType]
 
 from attest.poseidon import R
 from servers.tee.proving import ProvingError
 from servers.tee.proving.r1cs import Circuit
 
-curve: Any = _curve  # a compiled module without types
-polynomials: Any = _polynomials
+_algebra: Any = import_module("zksnake._algebra")  # compiled, without types
+curve, polynomials = _algebra.ec_bn254, _algebra.polynomial_bn254
 SHIFT = 5
 """A generator of the field's units: the coset of the domain on which the quotient is computed."""
 _WINDOW = 8

@@ -34,7 +34,9 @@ def decode(data: bytes, circuit: str) -> ProvingKey:
     body, digest = data[:-_DIGEST], data[-_DIGEST:]
     start = len(MAGIC) + 32
     if hashlib.sha256(body).digest() != digest or body[:start] != MAGIC + bytes.fromhex(circuit):
-        raise ProvingError("the proving key is damaged or another circuit's; remove its folder and run `etmcp-tee prove setup`")
+        raise ProvingError(
+            "the proving key is damaged or another circuit's; remove its folder and run `etmcp-tee prove setup`"
+        )
     domain, quotient, private = (int.from_bytes(body[start + 4 * i : start + 4 * i + 4]) for i in range(3))
     numbers = (int.from_bytes(body[at : at + _WORD]) for at in range(start + 12, len(body), _WORD))
     alpha, beta1, beta2, delta1, delta2 = _one(numbers), _one(numbers), _two(numbers), _one(numbers), _two(numbers)

@@ -1,4 +1,4 @@
-"""The supervisor's end of the prover's process: started when first needed, one proof at a time, killed with the server."""
+"""The supervisor's end of the prover's process: started when first needed, a proof at a time, killed with the server."""
 
 import json
 import os
@@ -68,9 +68,7 @@ class Prover:
         self._waiting += 1
         try:
             async with self._lock:
-                # A caller that leaves must not leave an answer behind for the next one; a proof is short.
-                with anyio.CancelScope(shield=True):
-                    told = await self._asked(order)
+                told = await self._asked(order)
         finally:
             self._waiting -= 1
         if "refused" in told:
@@ -78,6 +76,12 @@ class Prover:
         return Proven(tuple(told["y"]), tuple(map(int, told["proof"])))
 
     async def _asked(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Not cancelled: who leaves must not leave an answer behind for the next caller, and a proof is short."""
+        with anyio.CancelScope(shield=True):
+            return await self._answered(order)
+        raise AssertionError
+
+    async def _answered(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             process, received = self._worker or await self._start()
             self._worker = (process, received)

@@ -2,8 +2,8 @@
 
     hidden = max(0, W1 x + 2^14 b1)        y = W2 hidden + 2^14 b2
 
-in exact integers; weights and biases have 16 bits, inputs 15. Public wires, in this order: the commitment to the model, the
-commitment to the inputs, y, the call. One circuit and one setup serve every model of this shape.
+in exact integers; weights and biases have 16 bits, inputs 15. Public wires, in this order: the commitment to the
+model, the commitment to the inputs, y, the call. One circuit and one setup serve every model of this shape.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,9 @@ def circuit() -> Circuit:
     bias = [next(w) for _ in range(HIDDEN)]
     second = [[next(w) for _ in range(HIDDEN)] for _ in range(OUTPUTS)]
     last = [next(w) for _ in range(OUTPUTS)]
-    hidden = [relu(made, _layer(made, row, [v for v, _ in x], b), HIDDEN_BITS) for row, b in zip(first, bias, strict=True)]
+    hidden = [
+        relu(made, _layer(made, row, [v for v, _ in x], b), HIDDEN_BITS) for row, b in zip(first, bias, strict=True)
+    ]
     for number, (row, b) in enumerate(zip(second, last, strict=True)):
         made.multiply(_layer(made, row, hidden, b), constant(1), 3 + number)
     call = 3 + OUTPUTS

@@ -88,9 +88,7 @@ class Score:
         report(environment={"tier": "proof", "function": {"name": NAME, "version": VERSION}}, usage={"status": "ok"})
         told = {"y": list(proven.y), "salt": salt}
         text = TextContent(type="text", text=canonical(told).decode())
-        return CallToolResult(
-            content=[text], structured_content=told, is_error=False, _meta={wire.PROOF: proven.proof}
-        )
+        return CallToolResult(content=[text], structured_content=told, is_error=False, _meta={wire.PROOF: proven.proof})
 
 
 def _failed(message: str) -> CallToolResult:

@@ -1,7 +1,7 @@
-"""The prover's own process: `python -I -m servers.tee.proving.worker FOLDER`. One JSON line in, one out, a proof at a time.
+"""The prover's own process: `python -I -m servers.tee.proving.worker FOLDER`. One JSON line in, one line out.
 
-It alone reads the model, and alone loads zksnake, whose panics are no `Exception` and may end it. Once the keys are read
-it opens no file any more. It checks each proof before it answers, since a prover can return what does not verify.
+It alone keeps the model, and alone loads zksnake, whose panics are no `Exception` and may end it. Once the keys are
+read it opens no file any more. It checks each proof before it answers, since a prover can return what does not verify.
 """
 
 import json
@@ -46,7 +46,9 @@ class Worker:
         except Unsatisfied as e:
             return {"refused": f"{e}; an input is an integer of {INPUT_BITS} bits"}
         if not self._groth16.holds(self._verifying, proof, values[1 : self._circuit.public + 1]):
-            raise ProvingError("the prover made a proof that does not verify; remove its folder and run `etmcp-tee prove setup`")
+            raise ProvingError(
+                "the prover made a proof that does not verify; remove its folder and run `etmcp-tee prove setup`"
+            )
         numbers = [n for point in (proof.a, proof.b, proof.c) for n in self._groth16.coordinates(point)]
         return {"y": self._model.score(x), "proof": [str(number) for number in numbers]}
 

@@ -90,7 +90,7 @@ def test_a_weight_out_of_range_has_no_witness(score: Circuit) -> None:
 def test_too_few_or_too_many_numbers_are_refused(score: Circuit, change: int) -> None:
     numbers = given(model(), [0] * 16, 1, CALL)
     with pytest.raises(Unsatisfied, match="numbers"):
-        score.witness(numbers + [0] if change > 0 else numbers[:-1])
+        score.witness([*numbers, 0] if change > 0 else numbers[:-1])
 
 
 def test_the_value_of_no_wire_is_free(score: Circuit) -> None:

@@ -42,7 +42,9 @@ def test_a_setup_that_is_killed_half_way_leaves_nothing(proving_cache: Path, tmp
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
 
 
-def test_strays_of_one_that_was_killed_are_taken_away_and_a_model_is_replaced(proving_cache: Path, tmp_path: Path) -> None:
+def test_strays_of_one_that_was_killed_are_taken_away_and_a_model_is_replaced(
+    proving_cache: Path, tmp_path: Path
+) -> None:
     stray = proving_cache / "proving" / ".new-stray"
     stray.mkdir()
     (stray / KEY).write_bytes(b"half")
