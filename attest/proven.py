@@ -113,10 +113,10 @@ def check_attached(
     now: int,
     denylist: Denylist = DEFAULT,
 ) -> Proven:
-    """Hold a proof against the call of a receipt: its `definition` digest, its `nonce`, and the preimages of its digests.
+    """Hold a proof against the call of a receipt: its `definition`, `nonce`, and the preimages of its two digests.
 
-    Raises `EvidenceError`: `binding` where the definition is not the receipt's, or the program's proofs are bound to no
-    call; else as `Program` and `check_proof`. `now` in milliseconds since 1970.
+    Raises `EvidenceError`: `binding` where the definition is not the receipt's; else as `Program` and `check_proof`.
+    Whether the program's proofs are bound to a call at all, the result says. `now` in milliseconds since 1970.
     """
     if definition is None or not same(sha256_hex(attached.definition), definition):
         raise EvidenceError("binding", "the proof comes with another definition than the one in the receipt")

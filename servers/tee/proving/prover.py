@@ -1,4 +1,4 @@
-"""The supervisor's end of the prover's process: started when first needed, a proof at a time, killed with the server."""
+"""The supervisor's end of the prover's process: started when first needed, one proof at a time, ended with the server."""
 
 import json
 import os
@@ -33,10 +33,10 @@ _LOST = (
 
 @dataclass(frozen=True)
 class Proven:
-    """The outputs and the proof's numbers: a.x, a.y, b.x (c0, c1), b.y (c0, c1), c.x, c.y."""
+    """The outputs, and the proof's 256 bytes in EVM order."""
 
     y: tuple[int, ...]
-    proof: tuple[int, ...]
+    proof: bytes
 
 
 class Prover:
@@ -73,7 +73,7 @@ class Prover:
             self._waiting -= 1
         if "refused" in told:
             raise ProvingError(str(told["refused"]))
-        return Proven(tuple(told["y"]), tuple(map(int, told["proof"])))
+        return Proven(tuple(told["y"]), bytes.fromhex(told["proof"]))
 
     async def _asked(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
         """Not cancelled: who leaves must not leave an answer behind for the next caller, and a proof is short."""
