@@ -1,4 +1,4 @@
-"""The supervisor's end of the prover's process: started when first needed, one proof at a time, ended with the server."""
+"""The supervisor's end of the prover's process: started when first needed, one proof at a time, ended with us."""
 
 import json
 import os
