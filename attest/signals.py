@@ -24,7 +24,7 @@ from attest.groth16.field import R
 from attest.groth16.key import MAX_INPUTS
 from attest.poseidon import poseidon
 
-MAX_COMMITTED = 4096
+MAX_COMMITTED = 1024
 SALT_BITS = 128
 _FIELD_BITS = 253  # of any value: they fit into a field element
 _BLOCK = 11

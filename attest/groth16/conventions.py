@@ -52,8 +52,12 @@ class Points:
         """The 256 bytes that EVM contracts take. Raises `EvidenceError("malformed")`."""
         if len(data) != PROOF_SIZE:
             raise EvidenceError("malformed", f"a Groth16 proof has {PROOF_SIZE} bytes, not {len(data)}")
-        words = [int.from_bytes(data[at : at + WORD], "big") for at in range(0, PROOF_SIZE, WORD)]
-        return cls(G1(*words[:2]), EVM.g2(words[2:6]), G1(*words[6:]))
+        return cls.from_words([int.from_bytes(data[at : at + WORD], "big") for at in range(0, PROOF_SIZE, WORD)])
+
+    @classmethod
+    def from_words(cls, words: Sequence[int]) -> "Points":
+        """Those bytes as eight numbers, as Semaphore packs them. Raises `EvidenceError("malformed")`."""
+        return cls(G1(*words[:2]), EVM.g2(words[2:6]), G1(*words[6:8]))
 
     def to_evm(self) -> bytes:
         """What `from_evm` reads."""
