@@ -4,7 +4,7 @@ A tool names the program that its results are proven under in its own definition
 each receipt. So neither who runs the tool nor who carries the result can put another program in its place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -115,12 +115,55 @@ def check_attached(
 ) -> Proven:
     """Hold a proof against the call of a receipt: its `definition`, `nonce`, and the preimages of its two digests.
 
-    Raises `EvidenceError`: `binding` where the definition is not the receipt's; else as `Program` and `check_proof`.
-    Whether the program's proofs are bound to a call at all, the result says. `now` in milliseconds since 1970.
+    Raises `EvidenceError`: `binding` where the definition is not the receipt's, or the result says what the proof does
+    not; else as `Program` and `check_proof`. Whether the program's proofs are bound to a call at all, `Proven.result`
+    says. `now` in milliseconds since 1970.
     """
     if definition is None or not same(sha256_hex(attached.definition), definition):
         raise EvidenceError("binding", "the proof comes with another definition than the one in the receipt")
     program = _program(attached.definition)
     facts = CallFacts.of(nonce, params, result)
+    if program.binds:
+        _says_no_more(program, facts.result, result)
     checked = check_proof(attached.proof, program, facts, denylist=denylist, pairing=pairing, now=now)
     return Proven(attached, checked, token=_CHECKED)
+
+
+def _says_no_more(program: Program, structured: Any, preimage: bytes) -> None:
+    """A model reads the text of a result and every member of its value: neither may hold what nobody proved."""
+    content = Fields.parse(preimage, "the result", EvidenceError).optional("content")
+    match content:
+        case []:
+            pass
+        case [{"type": "text", "text": str(text), **more}] if not more and _same(text, structured):
+            pass
+        case _:
+            raise EvidenceError(
+                "binding", "the result's content is not its structured content, which is what is proven"
+            )
+    if program.journal is None:  # a journal covers all of it
+        read = frozenset(path for signal in program.signals for path in signal.reads)
+        if (unproven := next(_beyond(structured, "/result", read), None)) is not None:
+            raise EvidenceError("binding", f"the result has {unproven[:80]!a}, which is not proven")
+
+
+def _beyond(value: Any, path: str, read: frozenset[str]) -> Iterator[str]:
+    """The places in a value that no public input is computed from."""
+    if path in read:
+        return
+    match value:
+        case dict() if value:
+            for name, member in cast(dict[str, Any], value).items():
+                yield from _beyond(member, f"{path}/{name.replace('~', '~0').replace('/', '~1')}", read)
+        case list() if value:
+            for place, member in enumerate(cast(list[Any], value)):
+                yield from _beyond(member, f"{path}/{place}", read)
+        case _:
+            yield path
+
+
+def _same(text: str, structured: Any) -> bool:
+    try:
+        return canonical(parse(text)) == canonical(structured)
+    except CanonicalError:
+        return False
