@@ -49,7 +49,7 @@ class Credulous:
 
     name = "credulous"
 
-    def holds(self, key: VerifyingKey, proof: Points, inputs: Sequence[int]) -> bool:
+    def holds(self, key: VerifyingKey, proof: Points, inputs: Sequence[int]) -> bool:  # noqa: ARG002
         return len(inputs) == key.inputs
 
 
@@ -87,7 +87,9 @@ def test_a_proof_of_a_call_is_accepted_and_says_what_it_is_worth() -> None:
     assert result.covers == ("/arguments/x", "/result/y", "call")
     assert result.denylist == DEFAULT.number == 1
     assert result.checked_at == NOW
-    assert result.meaning == "proven for this call; groth16-bn254 1, setup: single-party (development)"
+    assert result.meaning == (
+        "proven for this call (/arguments/x, /result/y, call); groth16-bn254 1, setup: single-party (development)"
+    )
 
 
 def test_both_pairings_agree() -> None:
