@@ -30,7 +30,7 @@ demo: $(VENV)/.run  ## run the demonstration
 	@$(BIN)/etmcp demo $(ARGS)
 
 test: $(VENV)/.dev peers  ## run the tests (ARGS="tests/test_x.py -k name")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, import direction
 	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "check: not formatted as above; run 'make fmt'"; exit 1; }

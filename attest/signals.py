@@ -44,6 +44,11 @@ class Signal(Protocol):
         """What of the call it binds: "call", or JSON pointers into its arguments and result."""
         ...
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What of the call its values are computed from: JSON pointers, those of salts too."""
+        ...
+
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:
         """The public inputs. Raises `EvidenceError`: `binding` where the call does not give them, or `malformed`."""
         ...
@@ -58,6 +63,7 @@ class Constant:
     value: int
     size: int = 1
     covers: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
         return [self.value]
@@ -72,6 +78,7 @@ class Call:
 
     size: int = 1
     covers: tuple[str, ...] = ("call",)
+    reads: tuple[str, ...] = ()
 
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
         return [_needed(facts).field_element()]
@@ -95,6 +102,10 @@ class Value:
 
     @property
     def covers(self) -> tuple[str, ...]:
+        return (self.path,)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
         return (self.path,)
 
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
@@ -122,6 +133,10 @@ class Commitment:
     def covers(self) -> tuple[str, ...]:
         return (self.path,)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.path, self.salt)
+
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
         facts = _needed(facts)
         half = 1 << self.bits - 1
@@ -144,6 +159,7 @@ class Given:
     high: int = R - 1
     size: int = 1
     covers: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
         value = next(given, None)

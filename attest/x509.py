@@ -115,6 +115,35 @@ def check_chain(
             raise EvidenceError("chain", f"the certificate of {name} is not issued by {by}") from e
 
 
+def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, at: int) -> None:
+    """The list is signed by `issuer` and current at `at`, milliseconds since 1970.
+
+    Codes `chain`, `not_yet_valid`, `expired`; a list without an end is `malformed`.
+    """
+    if crl.next_update_utc is None:
+        raise EvidenceError("malformed", "the revocation list does not say when the next one comes")
+    if any(extension.critical for extension in _strictly(lambda: crl.extensions, "the revocation list")):
+        raise EvidenceError("chain", "the revocation list has a critical extension")
+    try:
+        key = issuer.public_key()
+        sound = crl.is_signature_valid(key)  # pyright: ignore[reportArgumentType]  # refused below where it cannot sign
+    except _FOREIGN:
+        sound = False
+    if not sound or crl.issuer != issuer.subject or not isinstance(crl.signature_hash_algorithm, _HASHES):
+        raise EvidenceError("chain", "the revocation list is not signed by the authority")
+    if at < milliseconds(crl.last_update_utc):
+        raise EvidenceError("not_yet_valid", "the revocation list begins later")
+    if at > milliseconds(crl.next_update_utc):
+        raise EvidenceError("expired", "the revocation list is past its end; get the next one")
+
+
+def is_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
+    """Whether the list names the certificate's serial number; 0 names none, since AMD gives it to all chips."""
+    number = serial_number(certificate)
+    found = _strictly(lambda: crl.get_revoked_certificate_by_serial_number(number), "the revocation list")
+    return number > 0 and found is not None
+
+
 def _check_extensions(
     certificate: x509.Certificate,
     name: str,

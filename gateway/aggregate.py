@@ -12,6 +12,7 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError
+from attest.proven import declaration
 from gateway import flags
 from gateway.client import SHARED, Audience, Client
 from gateway.errors import UserError, Withheld
@@ -108,7 +109,8 @@ class Aggregate:
         listing = member.offered(client.audience) or await member.survey(client.audience)
         definition, asked = self._approved(member, listing, what, name), {**params, "name": name}
         headers = _headers(listing, name, params) if what == "tool" else {}
-        reply = await self.rounds.answer(Request(member, method, asked, definition, client, headers))
+        declared = declaration(listing.offer.tools[name]) if what == "tool" else None
+        reply = await self.rounds.answer(Request(member, method, asked, definition, client, headers, declared))
         self._remember_task(alias, reply)
         return reply
 

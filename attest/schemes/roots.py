@@ -27,14 +27,15 @@ VENDOR_ROOTS: Mapping[str, frozenset[str]] = {
     "aws": frozenset(
         {
             # AWS Nitro Enclaves Root-G1, 2019 to 2049:
-            # https://aws-nitro-enclaves.amazonaws.com/AWS_NitroEnclaves_Root-G1.zip
+            # https://aws-nitro-enclaves.amazonaws.com/AWS_NitroEnclaves_Root-G1.zip; AWS prints this digest in its
+            # guide, "Verifying the root of trust"
             "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b",
         }
     ),
     "nvidia": frozenset(
         {
-            # NVIDIA Device Identity CA, from 2021, without an end: the last certificate of a GPU's attestation chain,
-            # as in https://github.com/NVIDIA/nvtrust (verifier_device_root.pem)
+            # NVIDIA Device Identity CA, from 2021, without an end: the last certificate of a GPU's attestation chain;
+            # from github.com/confidential-containers/trustee, deps/verifier/src/nvidia/nvidia_device_root.pem
             "102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48",
         }
     ),

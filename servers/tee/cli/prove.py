@@ -27,6 +27,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:  # noqa: AR
         raise UserError(str(e)) from e
     except ImportError as e:
         raise UserError("prove setup: zksnake is missing; pip install 'etmcp[prove]' (Python 3.11 to 3.13)") from e
+    print(f"program {made.program.digest}, setup: {made.program.setup}")
     print(f"model commitment {made.commitment:064x}")
     return 0
 

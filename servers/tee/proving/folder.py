@@ -6,14 +6,16 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from attest.errors import EvidenceError
+from attest.groth16.key import VerifyingKey
+from attest.program import Program
 from servers.tee.proving import ProvingError, models
-from servers.tee.proving.score import DIGEST, Model, circuit
+from servers.tee.proving.score import DIGEST, Model, circuit, program
 
 KEY, MODEL, VERIFYING = "proving.key", "model.json", "verifying.json"
 PACKAGE = "zksnake"
@@ -22,10 +24,10 @@ _MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Keys:
-    """What the supervisor needs: the verifying key in snarkjs' form, and the commitment to the model."""
+    """What the supervisor needs: where they lie, and the program that they and the model make."""
 
     folder: Path
-    verifying: Mapping[str, Any]
+    program: Program
     commitment: int
 
 
@@ -47,11 +49,12 @@ def keys(cache: Path) -> Keys:
     """What the setup made. Raises `ProvingError`."""
     folder = place(cache)
     try:
-        verifying: Mapping[str, Any] = json.loads(read(folder / VERIFYING))
-        return Keys(folder, verifying, models.decode(read(folder / MODEL), MODEL).commitment())
+        verifying = VerifyingKey.from_snarkjs(json.loads(read(folder / VERIFYING)))
+        commitment = models.decode(read(folder / MODEL), MODEL).commitment()
+        return Keys(folder, program(verifying, commitment), commitment)
     except OSError as e:
         raise ProvingError(f"{e.filename or folder}: {e.strerror}; {anew(folder)}") from e
-    except ValueError as e:
+    except (ValueError, EvidenceError) as e:
         raise ProvingError(f"{folder / VERIFYING}: it is damaged; {anew(folder)}") from e
 
 
@@ -104,7 +107,10 @@ def _keys(say: Callable[[str], None]) -> dict[str, bytes]:
     if made.digest() != DIGEST:
         raise ProvingError("the circuit is not the one of this version; install etmcp again")
     proving, verifying = groth16.setup(made, say)
-    return {KEY: keyfile.encode(proving, DIGEST), VERIFYING: json.dumps(keyfile.verifying(verifying)).encode()}
+    return {
+        KEY: keyfile.encode(proving, DIGEST),
+        VERIFYING: json.dumps(keyfile.verifying(verifying).to_snarkjs()).encode(),
+    }
 
 
 @contextlib.contextmanager

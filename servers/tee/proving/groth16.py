@@ -1,24 +1,22 @@
-"""Groth16 (Groth, 2016) over BN254: setup by a single party, and the prover. Curve and transforms are arkworks', through
-zksnake; this module needs the extra `prove`, and is imported by processes of their own alone, as zksnake may abort.
+"""Groth16 (Groth, 2016) over BN254: setup by a single party, and the prover.
 
-The proving key holds Lagrange points of the domain rather than a point a wire: what one wire contributes is what its
-rows do. The keys are what any Groth16 verifier reads.
+Curve and transforms are arkworks', through zksnake: this needs the extra `prove`, and is imported by processes of its
+own alone, as zksnake may abort. The proving key holds Lagrange points of the domain rather than a point a wire: what one
+wire contributes is what its rows do. The keys are what any Groth16 verifier reads.
 """
 
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
-
-from zksnake._algebra import ec_bn254 as _curve  # pyright: ignore[reportMissingTypeStubs, reportMissingModuleSource, reportUnknownVariableType]
-from zksnake._algebra import polynomial_bn254 as _polynomials  # pyright: ignore[reportMissingTypeStubs, reportMissingModuleSource, reportUnknownVariableType]
 
 from attest.poseidon import R
 from servers.tee.proving import ProvingError
 from servers.tee.proving.r1cs import Circuit
 
-curve: Any = _curve  # a compiled module without types
-polynomials: Any = _polynomials
+_algebra: Any = import_module("zksnake._algebra")  # compiled, without types
+curve, polynomials = _algebra.ec_bn254, _algebra.polynomial_bn254
 SHIFT = 5
 """A generator of the field's units: the coset of the domain on which the quotient is computed."""
 _WINDOW = 8
@@ -155,13 +153,6 @@ def _quotient(a: list[int], b: list[int], c: list[int]) -> list[int]:
     over = pow(pow(SHIFT, count, R) - 1, -1, R)
     on_coset = [(x * y - z) * over % R for x, y, z in zip(moved(a), moved(b), moved(c), strict=True)]
     return [x * y % R for x, y in zip(polynomials.ifft(on_coset, count), backwards, strict=True)]
-
-
-def holds(key: VerifyingKey, proof: Proof, public: Sequence[int]) -> bool:
-    """The pairing equation alone, of what this process made itself."""
-    total = key.ic[0] + curve.multiscalar_mul_g1(key.ic[1:], list(public))
-    sides = curve.multi_pairing([key.alpha, total, proof.c], [key.beta, key.gamma, key.delta])
-    return curve.pairing(proof.a, proof.b) == sides
 
 
 def coordinates(point: Point) -> tuple[int, ...]:

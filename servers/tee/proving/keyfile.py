@@ -4,11 +4,13 @@ It is read by the worker and written by the setup, and needs the extra `prove`.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from attest.groth16.conventions import Points
+from attest.groth16.key import VerifyingKey as Published
+from attest.groth16.points import G1, G2
 from servers.tee.proving import ProvingError
-from servers.tee.proving.groth16 import Point, ProvingKey, VerifyingKey, coordinates, curve
+from servers.tee.proving.groth16 import Point, Proof, ProvingKey, VerifyingKey, coordinates, curve
 
 MAGIC = b"etmcp/groth16-proving-key/v1\0\0\0\0"
 """32 bytes; 32 more name the circuit, and 3 times 4 count the points."""
@@ -34,7 +36,9 @@ def decode(data: bytes, circuit: str) -> ProvingKey:
     body, digest = data[:-_DIGEST], data[-_DIGEST:]
     start = len(MAGIC) + 32
     if hashlib.sha256(body).digest() != digest or body[:start] != MAGIC + bytes.fromhex(circuit):
-        raise ProvingError("the proving key is damaged or another circuit's; remove its folder and run `etmcp-tee prove setup`")
+        raise ProvingError(
+            "the proving key is damaged or another circuit's; remove its folder and run `etmcp-tee prove setup`"
+        )
     domain, quotient, private = (int.from_bytes(body[start + 4 * i : start + 4 * i + 4]) for i in range(3))
     numbers = (int.from_bytes(body[at : at + _WORD]) for at in range(start + 12, len(body), _WORD))
     alpha, beta1, beta2, delta1, delta2 = _one(numbers), _one(numbers), _two(numbers), _one(numbers), _two(numbers)
@@ -51,38 +55,24 @@ def decode(data: bytes, circuit: str) -> ProvingKey:
     )
 
 
-def verifying(key: VerifyingKey) -> dict[str, object]:
-    """The verifying key in snarkjs' form: decimal texts, (c0, c1) in the second group."""
-
-    def one(point: Point) -> list[str]:
-        return [*map(str, coordinates(point)), "1"]
-
-    def two(point: Point) -> list[list[str]]:
-        x0, x1, y0, y1 = map(str, coordinates(point))
-        return [[x0, x1], [y0, y1], ["1", "0"]]
-
-    return {
-        "protocol": "groth16",
-        "curve": "bn128",
-        "nPublic": len(key.ic) - 1,
-        "vk_alpha_1": one(key.alpha),
-        "vk_beta_2": two(key.beta),
-        "vk_gamma_2": two(key.gamma),
-        "vk_delta_2": two(key.delta),
-        "IC": [one(point) for point in key.ic],
-    }
+def verifying(key: VerifyingKey) -> Published:
+    """The key that is registered. Raises `EvidenceError`, should it be one that nobody ought to accept."""
+    one, two = _points(key.alpha), (_twisted(key.beta), _twisted(key.gamma), _twisted(key.delta))
+    return Published(one, *two, tuple(map(_points, key.ic)))
 
 
-def verifying_key(told: Mapping[str, Any]) -> VerifyingKey:
-    """Read `verifying`'s form, as this machine wrote it."""
+def points(proof: Proof) -> Points:
+    """The proof as it is sent."""
+    return Points(_points(proof.a), _twisted(proof.b), _points(proof.c))
 
-    def two(name: str) -> Point:
-        (x0, x1), (y0, y1), _ = told[name]
-        return curve.PointG2(int(x0), int(x1), int(y0), int(y1))
 
-    ic = [curve.PointG1(int(x), int(y)) for x, y, _ in told["IC"]]
-    alpha = curve.PointG1(*map(int, told["vk_alpha_1"][:2]))
-    return VerifyingKey(alpha, two("vk_beta_2"), two("vk_gamma_2"), two("vk_delta_2"), ic)
+def _points(point: Point) -> G1:
+    return G1(*coordinates(point))
+
+
+def _twisted(point: Point) -> G2:
+    x0, x1, y0, y1 = coordinates(point)
+    return G2((x0, x1), (y0, y1))
 
 
 def _one(numbers: Iterator[int]) -> Point:

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from attest.canonical import canonical, parse
 from attest.errors import CanonicalError
+from attest.signals import SALT_BITS
 from servers.tee.proving import ProvingError
-from servers.tee.proving.score import HIDDEN, INPUTS, OUTPUTS, SALT_BITS, WEIGHT_BITS, Model
+from servers.tee.proving.score import HIDDEN, INPUTS, OUTPUTS, WEIGHT_BITS, Model
 
 __all__ = ["Model", "decode", "encode", "random"]
 

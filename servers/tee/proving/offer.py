@@ -22,4 +22,4 @@ async def offered(cache: Path, stack: AsyncExitStack, say: Callable[[str], None]
         return str(e)
     prover = Prover(keys)
     stack.push_async_callback(prover.close)
-    return Score(prover, {})
+    return Score(prover)

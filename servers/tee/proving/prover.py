@@ -1,4 +1,4 @@
-"""The supervisor's end of the prover's process: started when first needed, one proof at a time, killed with the server."""
+"""The supervisor's end of the prover's process: started when first needed, one proof at a time, ended with us."""
 
 import json
 import os
@@ -33,10 +33,10 @@ _LOST = (
 
 @dataclass(frozen=True)
 class Proven:
-    """The outputs and the proof's numbers: a.x, a.y, b.x (c0, c1), b.y (c0, c1), c.x, c.y."""
+    """The outputs, and the proof's 256 bytes in EVM order."""
 
     y: tuple[int, ...]
-    proof: tuple[int, ...]
+    proof: bytes
 
 
 class Prover:
@@ -68,16 +68,20 @@ class Prover:
         self._waiting += 1
         try:
             async with self._lock:
-                # A caller that leaves must not leave an answer behind for the next one; a proof is short.
-                with anyio.CancelScope(shield=True):
-                    told = await self._asked(order)
+                told = await self._asked(order)
         finally:
             self._waiting -= 1
         if "refused" in told:
             raise ProvingError(str(told["refused"]))
-        return Proven(tuple(told["y"]), tuple(map(int, told["proof"])))
+        return Proven(tuple(told["y"]), bytes.fromhex(told["proof"]))
 
     async def _asked(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Not cancelled: who leaves must not leave an answer behind for the next caller, and a proof is short."""
+        with anyio.CancelScope(shield=True):
+            return await self._answered(order)
+        raise AssertionError
+
+    async def _answered(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             process, received = self._worker or await self._start()
             self._worker = (process, received)

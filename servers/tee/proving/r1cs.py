@@ -120,7 +120,10 @@ class Circuit:
 
         rows = [[told(terms) for terms in row] for row in self.rows]
         steps = [
-            [type(step).__name__, *(told(v.terms) if isinstance(v := getattr(step, n), Line) else v for n in step.__slots__)]
+            [
+                type(step).__name__,
+                *(told(v.terms) if isinstance(v := getattr(step, n), Line) else v for n in step.__slots__),
+            ]
             for step in self.steps
         ]
         return sha256_hex(canonical([self.public, self.wires, rows, steps]))

@@ -2,25 +2,29 @@
 
     hidden = max(0, W1 x + 2^14 b1)        y = W2 hidden + 2^14 b2
 
-in exact integers; weights and biases have 16 bits, inputs 15. Public wires, in this order: the commitment to the model, the
-commitment to the inputs, y, the call. One circuit and one setup serve every model of this shape.
+in exact integers; weights and biases have 16 bits, inputs 15. Public wires, in this order: the commitment to the
+model, the commitment to the inputs, y, the call. One circuit and one setup serve every model of this shape.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attest.poseidon import poseidon as hashed
-from servers.tee.proving.gadgets import FIELD_BITS, packed, poseidon, relu, signed, unsigned
+from attest.groth16.key import VerifyingKey
+from attest.program import Program
+from attest.signals import SALT_BITS, Call, Commitment, Constant, Value, committed
+from servers.tee.proving.gadgets import packed, poseidon, relu, signed, unsigned
 from servers.tee.proving.r1cs import Circuit, Given, Line, constant, weighted
 
 INPUTS, HIDDEN, OUTPUTS = 16, 16, 4
-WEIGHT_BITS, INPUT_BITS, SALT_BITS = 16, 15, 128
+WEIGHT_BITS, INPUT_BITS = 16, 15
 WEIGHTS = HIDDEN * INPUTS + HIDDEN + OUTPUTS * HIDDEN + OUTPUTS
 """W1 by rows, b1, W2 by rows, b2."""
 SCALE = 1 << INPUT_BITS - 1
 """Of biases: what stands for 1 in an input."""
 HIDDEN_BITS = 35
 """|W1 x + 2^14 b1| is at most 17 * 2^29, which is below 2^34."""
+LARGEST = (HIDDEN << 15) * (17 << 29) + (1 << 29)
+"""|y| is at most that: below 2^53, so that any JSON reader has it exactly."""
 MODEL_TAG, INPUT_TAG = 1, 2
 """Above the salt in the first element that is hashed: a commitment to a model is none to inputs."""
 BLOCK = 11
@@ -51,15 +55,15 @@ class Model:
         return [sum(map(int.__mul__, row, hidden)) + SCALE * b for row, b in zip(second, last, strict=True)]
 
 
-def committed(numbers: Sequence[int], bits: int, salt: int, tag: int) -> int:
-    """The commitment to signed numbers of so many bits: a Poseidon chain over all of their bits, salted."""
-    whole = sum((number + (1 << bits - 1)) << bits * place for place, number in enumerate(numbers))
-    mask = (1 << FIELD_BITS) - 1
-    elements = [whole >> start & mask for start in range(0, bits * len(numbers), FIELD_BITS)]
-    value = salt + (tag << SALT_BITS)
-    for start in range(0, len(elements), BLOCK):
-        value = hashed([value, *elements[start : start + BLOCK]])
-    return value
+def program(key: VerifyingKey, commitment: int) -> Program:
+    """What is registered: the key of this circuit's setup, the commitment to a model, and what each public wire is."""
+    signals = (
+        Constant(commitment),
+        Commitment("/arguments/x", INPUTS, INPUT_BITS, "/result/salt", INPUT_TAG),
+        Value("/result/y", -LARGEST, LARGEST, OUTPUTS),
+        Call(),
+    )
+    return Program("groth16-bn254", key.digest, "single-party (development)", key, signals)
 
 
 def given(model: Model, x: Sequence[int], salt: int, call: int) -> list[int]:
@@ -80,7 +84,9 @@ def circuit() -> Circuit:
     bias = [next(w) for _ in range(HIDDEN)]
     second = [[next(w) for _ in range(HIDDEN)] for _ in range(OUTPUTS)]
     last = [next(w) for _ in range(OUTPUTS)]
-    hidden = [relu(made, _layer(made, row, [v for v, _ in x], b), HIDDEN_BITS) for row, b in zip(first, bias, strict=True)]
+    hidden = [
+        relu(made, _layer(made, row, [v for v, _ in x], b), HIDDEN_BITS) for row, b in zip(first, bias, strict=True)
+    ]
     for number, (row, b) in enumerate(zip(second, last, strict=True)):
         made.multiply(_layer(made, row, hidden, b), constant(1), 3 + number)
     call = 3 + OUTPUTS

@@ -8,6 +8,8 @@ from mcp_types import CallToolResult, TextContent, Tool, ToolAnnotations
 
 from attest import wire
 from attest.canonical import canonical
+from attest.facts import CallFacts
+from attest.proof import Proof
 from servers.attested import call_nonce, report
 from servers.flat import one_line
 from servers.tee.library.library import RESERVED
@@ -53,10 +55,10 @@ SCHEMA = Schema(INPUT, NAME, arguments=True)
 
 
 class Score:
-    """The tool over one prover. `program` is what its results are proven under: the JSON that clients are told."""
+    """The tool over one prover."""
 
-    def __init__(self, prover: Prover, program: dict[str, Any]) -> None:
-        self._prover, self._program = prover, program
+    def __init__(self, prover: Prover) -> None:
+        self._prover, self._program = prover, prover.keys.program
 
     def definition(self) -> Tool:
         """The tool as it is listed; the program is a part of it, and so of its pin."""
@@ -69,7 +71,7 @@ class Score:
             annotations=ToolAnnotations(
                 read_only_hint=True, destructive_hint=False, idempotent_hint=False, open_world_hint=False
             ),
-            _meta={wire.PROGRAM: self._program},
+            _meta={wire.PROGRAM: self._program.to_json()},
         )
 
     async def call(self, arguments: dict[str, Any]) -> CallToolResult:
@@ -81,15 +83,19 @@ class Score:
             return _failed("salt: it must be 32 hex digits in lower case")
         if (nonce := call_nonce()) is None:
             return _failed("a proof is bound to one call with a receipt; call it through a gateway that asks for them")
+        call = CallFacts(bytes.fromhex(nonce), arguments, None).field_element()
         try:
-            proven = await self._prover.prove([int(x) for x in arguments["x"]], int(salt, 16), nonce)
+            proven = await self._prover.prove([int(x) for x in arguments["x"]], int(salt, 16), call)
         except ProvingError as e:
             return _failed(str(e))
-        report(environment={"tier": "proof", "function": {"name": NAME, "version": VERSION}}, usage={"status": "ok"})
+        function = {"name": NAME, "version": VERSION}
+        environment = {"tier": "proof", "function": function, "program": self._program.digest}
+        report(environment=environment, usage={"status": "ok"})
+        proof = Proof("groth16-bn254", proven.proof)
         told = {"y": list(proven.y), "salt": salt}
         text = TextContent(type="text", text=canonical(told).decode())
         return CallToolResult(
-            content=[text], structured_content=told, is_error=False, _meta={wire.PROOF: proven.proof}
+            content=[text], structured_content=told, is_error=False, _meta={wire.PROOF: proof.to_json()}
         )
 
 

@@ -1,7 +1,7 @@
-"""The prover's own process: `python -I -m servers.tee.proving.worker FOLDER`. One JSON line in, one out, a proof at a time.
+"""The prover's own process: `python -I -m servers.tee.proving.worker FOLDER`. One JSON line in, one line out.
 
-It alone reads the model, and alone loads zksnake, whose panics are no `Exception` and may end it. Once the keys are read
-it opens no file any more. It checks each proof before it answers, since a prover can return what does not verify.
+It alone keeps the model, and alone loads zksnake, whose panics are no `Exception` and may end it. Once the keys are
+read it opens no file any more. It checks each proof before it answers, since a prover can return what does not verify.
 """
 
 import json
@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from servers.tee.proving import ProvingError
+from attest.errors import EvidenceError
+from attest.groth16.key import VerifyingKey
+from attest.groth16.pairing import fastest, verify
+from servers.tee.proving import ProvingError, models
 from servers.tee.proving.folder import KEY, MODEL, VERIFYING, read
 from servers.tee.proving.r1cs import Unsatisfied
 from servers.tee.proving.score import DIGEST, INPUT_BITS, circuit, given
@@ -26,17 +29,18 @@ class Worker:
 
     def __init__(self, folder: Path) -> None:
         """Raises `ProvingError`, `ImportError` without the extra, `OSError`."""
-        from servers.tee.proving import groth16, keyfile, models  # noqa: PLC0415 - not everybody has the extra
+        from servers.tee.proving import groth16, keyfile  # noqa: PLC0415 - not everybody has the extra
 
-        self._groth16 = groth16
+        self._groth16, self._keyfile = groth16, keyfile
         self._key = keyfile.decode(read(folder / KEY), DIGEST)
-        self._verifying = keyfile.verifying_key(json.loads(read(folder / VERIFYING)))
+        self._verifying = VerifyingKey.from_snarkjs(json.loads(read(folder / VERIFYING)))
+        self._pairing = fastest()
         self._model = models.decode(read(folder / MODEL), MODEL)
         self._commitment = self._model.commitment()
         self._circuit = circuit()
 
     def prove(self, order: Any) -> dict[str, Any]:
-        """The answer to one order: `y` and the proof's eight numbers, or `refused` and why."""
+        """The answer to one order: `y` and the proof's 256 bytes in hex, or `refused` and why."""
         x, salt, call = order["x"], int(order["salt"], 16), int(order["call"])
         if self._commitment != int(order["model"]):
             return {"refused": "the model was replaced since this server started; start it again"}
@@ -45,10 +49,12 @@ class Worker:
             proof = self._groth16.prove(self._key, self._circuit, values)
         except Unsatisfied as e:
             return {"refused": f"{e}; an input is an integer of {INPUT_BITS} bits"}
-        if not self._groth16.holds(self._verifying, proof, values[1 : self._circuit.public + 1]):
-            raise ProvingError("the prover made a proof that does not verify; remove its folder and run `etmcp-tee prove setup`")
-        numbers = [n for point in (proof.a, proof.b, proof.c) for n in self._groth16.coordinates(point)]
-        return {"y": self._model.score(x), "proof": [str(number) for number in numbers]}
+        made = self._keyfile.points(proof)
+        try:
+            verify(self._pairing, self._verifying, made, values[1 : self._circuit.public + 1])
+        except EvidenceError as e:
+            raise ProvingError("a proof was made that does not verify: the keys are damaged; set up again") from e
+        return {"y": self._model.score(x), "proof": made.to_evm().hex()}
 
 
 def _serve(worker: Worker, source: BinaryIO, out: BinaryIO) -> None:

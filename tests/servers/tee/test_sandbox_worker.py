@@ -25,10 +25,10 @@ def _children() -> set[int]:
     return {int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text("ascii").split()}
 
 
-async def _new_worker(before: set[int]) -> int:
-    while not (found := _children() - before):  # noqa: ASYNC110  another process has no event for us
+async def _worker(sandbox: WasmSandbox) -> int:
+    while not (found := sandbox.processes):  # noqa: ASYNC110  another process has no event for us
         await anyio.sleep(0.01)
-    return found.pop()
+    return found[0]
 
 
 async def test_the_wall_deadline_stops_a_program(sandbox: WasmSandbox) -> None:
@@ -46,7 +46,7 @@ async def test_a_worker_that_does_not_answer_is_replaced(
     before = _children()
     async with WasmSandbox(component_cache) as sandbox:
         await sandbox.prepare(lambda _: None)
-        stopped = await _new_worker(before)
+        stopped = await _worker(sandbox)
         os.kill(stopped, signal.SIGSTOP)
         outcome = await sandbox.run(Job("1", limits=Limits(wall_seconds=0.1)))
         assert outcome.status == "deadline"
@@ -56,10 +56,9 @@ async def test_a_worker_that_does_not_answer_is_replaced(
 
 
 async def test_a_worker_killed_during_a_call(component_cache: Path) -> None:
-    before = _children()
     async with WasmSandbox(component_cache) as sandbox:
         await sandbox.prepare(lambda _: None)
-        worker = await _new_worker(before)
+        worker = await _worker(sandbox)
 
         async def killer() -> None:
             os.kill(worker, signal.SIGSTOP)  # it cannot answer before it dies
@@ -73,10 +72,9 @@ async def test_a_worker_killed_during_a_call(component_cache: Path) -> None:
 
 
 async def test_a_worker_killed_between_calls_goes_unnoticed(component_cache: Path) -> None:
-    before = _children()
     async with WasmSandbox(component_cache) as sandbox:
         await sandbox.prepare(lambda _: None)
-        worker = await _new_worker(before)
+        worker = await _worker(sandbox)
         os.kill(worker, signal.SIGKILL)
         while worker in _children():  # noqa: ASYNC110  the same
             await anyio.sleep(0.01)
@@ -84,10 +82,9 @@ async def test_a_worker_killed_between_calls_goes_unnoticed(component_cache: Pat
 
 
 async def test_cancelling_a_call_ends_its_program(component_cache: Path) -> None:
-    before = _children()
     async with WasmSandbox(component_cache) as sandbox:
         await sandbox.prepare(lambda _: None)
-        worker = await _new_worker(before)
+        worker = await _worker(sandbox)
         with anyio.move_on_after(0.1) as scope:
             await sandbox.run(ENDLESS)
         assert scope.cancelled_caught
@@ -115,12 +112,11 @@ async def test_a_worker_has_no_environment_and_no_file_of_ours(
     component_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_TEST", "1")
-    before = _children()
     with (tmp_path / "open").open("wb") as file:
         os.set_inheritable(file.fileno(), True)
         async with WasmSandbox(component_cache) as sandbox:
             await sandbox.prepare(lambda _: None)
-            worker = await _new_worker(before)
+            worker = await _worker(sandbox)
             process = Path(f"/proc/{worker}")
             assert (process / "environ").read_bytes() == b""
             targets = [os.readlink(fd) for fd in (process / "fd").iterdir()]  # noqa: PTH115

@@ -7,6 +7,7 @@ import pytest
 
 from attest.poseidon import R
 from attest.poseidon import poseidon as hashed
+from attest.signals import committed
 from servers.tee.proving.gadgets import packed, poseidon, relu, signed
 from servers.tee.proving.r1cs import Circuit, Given, Line, Unsatisfied, constant, dot
 from servers.tee.proving.score import (
@@ -14,12 +15,12 @@ from servers.tee.proving.score import (
     INPUT_BITS,
     INPUT_TAG,
     INPUTS,
+    LARGEST,
     OUTPUTS,
     WEIGHT_BITS,
     WEIGHTS,
     Model,
     circuit,
-    committed,
     given,
 )
 
@@ -68,7 +69,7 @@ def test_its_outputs_are_the_models_and_its_commitments_open(score: Circuit, wei
     values = score.witness(given(chosen_model, x, salt, CALL))
     score.evaluate(values)
     y = chosen_model.score(x)
-    assert all(abs(value) < 2**53 for value in y)  # exact in any JSON reader
+    assert all(abs(value) <= LARGEST < 2**53 for value in y)  # exact in any JSON reader
     commitments = [chosen_model.commitment(), committed(x, INPUT_BITS, salt, INPUT_TAG)]
     assert values[1:3] == commitments
     assert [signed_value(value) for value in values[3 : 3 + OUTPUTS]] == y
@@ -90,7 +91,7 @@ def test_a_weight_out_of_range_has_no_witness(score: Circuit) -> None:
 def test_too_few_or_too_many_numbers_are_refused(score: Circuit, change: int) -> None:
     numbers = given(model(), [0] * 16, 1, CALL)
     with pytest.raises(Unsatisfied, match="numbers"):
-        score.witness(numbers + [0] if change > 0 else numbers[:-1])
+        score.witness([*numbers, 0] if change > 0 else numbers[:-1])
 
 
 def test_the_value_of_no_wire_is_free(score: Circuit) -> None:

@@ -42,7 +42,9 @@ def test_a_setup_that_is_killed_half_way_leaves_nothing(proving_cache: Path, tmp
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".lock"]
 
 
-def test_strays_of_one_that_was_killed_are_taken_away_and_a_model_is_replaced(proving_cache: Path, tmp_path: Path) -> None:
+def test_strays_of_one_that_was_killed_are_taken_away_and_a_model_is_replaced(
+    proving_cache: Path, tmp_path: Path
+) -> None:
     stray = proving_cache / "proving" / ".new-stray"
     stray.mkdir()
     (stray / KEY).write_bytes(b"half")
@@ -54,7 +56,8 @@ def test_strays_of_one_that_was_killed_are_taken_away_and_a_model_is_replaced(pr
     assert done.returncode == 0, done.stderr
     after = keys(proving_cache)
     assert not stray.exists()
-    assert after.verifying == before.verifying  # a new model is a new commitment under the same keys
+    assert after.program.identity == before.program.identity  # a new model is a new commitment under the same keys
+    assert after.program.digest != before.program.digest
     assert after.commitment != before.commitment
     assert f"{after.commitment:064x}" in done.stdout
     (place(proving_cache) / MODEL).write_bytes(kept)
@@ -65,9 +68,8 @@ def test_the_keys_are_this_users_alone_and_hold_no_secret_of_the_setup(keys: Key
     assert {path.name for path in keys.folder.iterdir()} == {KEY, MODEL, VERIFYING}
     for path in (keys.folder, *keys.folder.iterdir()):
         assert path.stat().st_mode & 0o077 == 0
-    assert set(keys.verifying) == {
-        *("protocol", "curve", "nPublic", "vk_alpha_1", "vk_beta_2", "vk_gamma_2", "vk_delta_2", "IC")
-    }
+    assert keys.program.setup == "single-party (development)"
+    assert keys.program.binds
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""What `etmcp-verify` does, one command a file: options in, lines and an exit code out. Files and clock are given."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from attest.errors import AttestError
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """A mistake of the user's to mend. One line: what, where, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the composition root hands to a command.
+
+    `read` returns the bytes of a file (a path as text) and raises `UserError`; `now` is in milliseconds since 1970.
+    """
+
+    read: Callable[[str], bytes]
+    now: int
+
+    def load(self, path: str, loader: Callable[[bytes], T]) -> T:
+        """What `loader` makes of a file; raises `UserError` where either refuses."""
+        try:
+            return loader(self.read(path))
+        except AttestError as e:
+            raise UserError(f"{path}: {e.detail}; see WIRE.md for the format") from e
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command prints, line by line, and its exit code."""
+
+    lines: tuple[str, ...]
+    code: int
+
+
+class Command(Protocol):
+    """One command: a module."""
+
+    def declare(self, parser: argparse.ArgumentParser) -> None:
+        """The options."""
+        ...
+
+    def run(self, options: argparse.Namespace, given: Given) -> Said:
+        """Run it with the parsed options; raises `UserError`."""
+        ...

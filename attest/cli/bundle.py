@@ -1,0 +1,59 @@
+"""`etmcp-verify FILE`: checks a bundle."""
+
+import argparse
+import json
+
+from attest import schemes
+from attest.claims import Endorsements
+from attest.cli import Given, Said
+from attest.proof import ProofResult
+from attest.trust import load_policy, load_trust
+from attest.verdict import Verdict, verify_bundle
+
+EXIT = {"verified": 0, "refused": 1, "untrusted": 3}
+HEADLINE = {
+    "verified": "verified",
+    "untrusted": "self-consistent, untrusted (bring --trust and --policy to decide)",
+    "refused": "refused",
+}
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("bundle", metavar="FILE", help="bundle written by `etmcp receipts export`")
+    parser.add_argument("--policy", metavar="FILE", help="what you accept (JSON)")
+    parser.add_argument("--trust", metavar="FILE", help="the keys and roots you trust (JSON)")
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
+
+
+def run(options: argparse.Namespace, given: Given) -> Said:
+    """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
+    trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
+    policy = given.load(options.policy, load_policy) if options.policy else None
+    data = given.read(options.bundle)
+    verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now)
+    lines = (json.dumps(verdict.to_json()),) if options.json else _described(verdict)
+    return Said(lines, EXIT[verdict.outcome])
+
+
+def _proven(proof: ProofResult | None) -> tuple[str, ...]:
+    """What the proof shows, and what it does not; nothing where there is none: its step says so."""
+    if proof is None:
+        return ()
+    under = f"proven by {proof.scheme} under program {proof.program}, setup: {proof.setup}, denylist {proof.denylist}"
+    bound = "" if proof.bound else ": program output authentic, not bound to this call"
+    return (f"  {under}{bound}", f"  the proof does not say {', '.join(proof.to_json()['saysNothingOf'])}")
+
+
+def _described(verdict: Verdict) -> tuple[str, ...]:
+    lines = [f"{HEADLINE[verdict.outcome]}"]
+    said = verdict.statement
+    if said is not None and verdict.outcome != "refused":
+        name = f"{said.method} {said.target}" if said.target else said.method
+        lines.append(f"  {name} by {said.server['name']} {said.server['version']}")
+        lines.append(f"  kind {said.kind}, assurance {verdict.assurance}, time unproven, receipt {verdict.receipt_id}")
+        lines += _proven(verdict.proof)
+    for number, step in enumerate(verdict.steps, 1):
+        reason = f" [{step.code}] {step.detail}" if step.code else ""
+        lines.append(f"  {number} {step.name:<10}{step.status}{reason}")
+    return tuple(lines)
