@@ -1,7 +1,7 @@
 """Judges one case of a manifest of proofs: a JSON document of a known kind, with no more beside it.
 
-A case brings its own key or program identity, which counts as registered here: the verdict is what the proof is worth to
-somebody who registered exactly that.
+A case brings its own key or program identity, which counts as registered here: the verdict is what the proof is worth
+to somebody who registered exactly that.
 """
 
 import re

@@ -20,6 +20,7 @@ from attest.groth16.key import VerifyingKey
 from attest.signals import Signal, load_signals
 
 FORMAT = "https://etmcp.com/zk-program/v1"
+MAX_BYTES = 64 << 10
 MAX_JOURNAL = 64 << 10
 MAX_DEPTH = 8
 _DIGEST = 32
@@ -143,8 +144,8 @@ class Program:
     @classmethod
     def decode(cls, data: bytes) -> "Program":
         """Read `encode`'s form, or any other spelling of it. Raises as `from_json`."""
-        if len(data) > MAX_JOURNAL:
-            raise EvidenceError("malformed", f"the program is longer than {MAX_JOURNAL} bytes")
+        if len(data) > MAX_BYTES:
+            raise EvidenceError("malformed", f"the program is longer than {MAX_BYTES} bytes")
         try:
             return cls.from_json(parse(data, max_depth=MAX_DEPTH))
         except CanonicalError as e:

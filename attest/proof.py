@@ -111,7 +111,9 @@ class ProofResult:
     @property
     def meaning(self) -> str:
         """One line for people."""
-        proven = "proven for this call" if self.bound else "program output authentic, not bound to this call"
+        proven = f"proven for this call ({', '.join(self.covers)})"
+        if not self.bound:
+            proven = "program output authentic, not bound to this call"
         return f"{proven}; {self.scheme} {self.version}, setup: {self.setup}"
 
     def to_json(self) -> dict[str, Any]:
