@@ -311,7 +311,8 @@ class Aggregate:
         if listing.review.kind_lowered:
             raise Withheld(member.alias, f"{what} {name}", "kind")
         if f"{what} {name}" in listing.review.drifted:
-            raise Withheld(member.alias, f"{what} {name}", "drift")
+            code = "program" if f"{what} {name}" in listing.review.refused else "drift"
+            raise Withheld(member.alias, f"{what} {name}", code)
         return (listing.manifest.tools if what == "tool" else listing.manifest.prompts)[name].full
 
     async def _evidence(self, alias: str, nonce: str, params: Json, client: Client) -> Json:
