@@ -122,7 +122,8 @@ class _Sponge:
     """That circuit's own commitment to its inputs: 15 of 16 bits an element, 11 elements and the chain a hash."""
 
     size: int = 1
-    covers: tuple[str, ...] = ("/arguments/x", "/arguments/salt")
+    covers: tuple[str, ...] = ("/arguments/x",)
+    reads: tuple[str, ...] = ("/arguments/x", "/arguments/salt")
 
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
         arguments = _object(facts and facts.arguments)

@@ -314,6 +314,15 @@ def test_a_selector_of_no_release_is_refused(scheme: ProofScheme) -> None:
     refused("unsupported", made, zkvm(scheme), pairing=Credulous())
 
 
+SELECTORS = {"1.2": "c101b42b", "2.0": "9f39696c", "2.1": "f536085a", "2.2": "bb001d44", "3.0": "73c457ba"}
+"""As RISC Zero publishes them (risc0-ethereum, contracts/deployment.toml and its history)."""
+
+
+@pytest.mark.parametrize("version", SELECTORS, ids=lambda name: f"p05-selector-{name}")
+def test_a_selector_follows_from_key_and_control_root(version: str) -> None:
+    assert zk_risc0.selector(bytes.fromhex(RISC0_CONTROL_ROOTS[version])).hex() == SELECTORS[version]
+
+
 @pytest.mark.parametrize("selector", SP1_PLONK, ids=lambda name: f"p05-plonk-{name}")
 def test_plonk_is_refused_by_name(selector: str) -> None:
     made = Proof("sp1", bytes.fromhex(selector) + bytes(864), b"")
