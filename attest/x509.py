@@ -12,6 +12,8 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.utils import CryptographyDeprecationWarning
 
 from attest.errors import EvidenceError
@@ -19,6 +21,9 @@ from attest.errors import EvidenceError
 MAX_CERTIFICATES = 10
 MAX_CERTIFICATE = 16 << 10
 MAX_CRL = 256 << 10
+
+P384_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+"""SEC 2, section 2.5.1."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -113,6 +118,21 @@ def check_chain(
         except (InvalidSignature, *_FOREIGN) as e:
             by = issuer.subject.rfc4514_string()[:80]
             raise EvidenceError("chain", f"the certificate of {name} is not issued by {by}") from e
+
+
+def check_p384(certificate: x509.Certificate, r: int, s: int, signed: bytes, what: str) -> None:
+    """`certificate` has a key on P-384 (else code `chain`), and (r, s) is its ECDSA signature with SHA-384 over
+    `signed` (else code `signature`). `what` names that in the error.
+    """
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise EvidenceError("chain", f"{what}: the certificate of its signer has no key on P-384")
+    if not (0 < r < P384_ORDER and 0 < s < P384_ORDER):
+        raise EvidenceError("signature", f"{what} has a signature out of range")
+    try:
+        key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))
+    except InvalidSignature as e:
+        raise EvidenceError("signature", f"{what} is not signed by its certificate's key") from e
 
 
 def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, at: int) -> None:
