@@ -12,9 +12,8 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.utils import CryptographyDeprecationWarning
 
 from attest.errors import EvidenceError
 
@@ -29,8 +28,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _PEM = b"-----BEGIN "
 _SEQUENCE = 0x30
+_RSA_BITS = range(2048, 4097)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _UNDERSTOOD = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
+_HARMLESS = r"Parsed a serial number which wasn't positive|Attribute's length must be"
 _FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
 
 T = TypeVar("T")
@@ -52,8 +53,7 @@ def load_certificates(data: bytes, what: str, *, maximum: int = MAX_CERTIFICATES
             _strictly(lambda der=der: x509.load_der_x509_certificate(der), what) for der in _split(data, what, maximum)
         ]
     for certificate in found:
-        # They are parsed when asked for: what is malformed in them is found here and not in the middle of a check.
-        _strictly(lambda certificate=certificate: (certificate.extensions, certificate.public_key()), what)
+        _strictly(lambda certificate=certificate: _touch(certificate), what)
     return found
 
 
@@ -61,7 +61,9 @@ def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
     """A certificate revocation list in DER; code `malformed`."""
     if len(data) > MAX_CRL:
         raise EvidenceError("malformed", f"{what}: longer than {MAX_CRL} bytes")
-    return _strictly(lambda: x509.load_der_x509_crl(data), what)
+    crl = _strictly(lambda: x509.load_der_x509_crl(data), what)
+    _strictly(lambda: (crl.extensions, crl.issuer, crl.last_update_utc, crl.signature_hash_algorithm), what)
+    return crl
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -71,7 +73,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 def serial_number(certificate: x509.Certificate) -> int:
     """The serial number, also where it is 0 as AMD's are."""
-    with _any_serial_number():
+    with _quietly():
         return certificate.serial_number
 
 
@@ -110,6 +112,7 @@ def check_chain(
     for place, certificate in enumerate(chain):
         name = certificate.subject.rfc4514_string()[:80]
         _check_extensions(certificate, name, place, understood, signs)
+        _check_key(certificate, name)
         issuer = chain[min(place + 1, len(chain) - 1)]
         if not isinstance(certificate.signature_hash_algorithm, _HASHES):
             raise EvidenceError("chain", f"the certificate of {name} is not signed over SHA-2")
@@ -164,6 +167,17 @@ def is_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificat
     return number > 0 and found is not None
 
 
+def _check_key(certificate: x509.Certificate, name: str) -> None:
+    """A longer key of RSA than any vendor's would cost time, and a shorter one proves nothing."""
+    match certificate.public_key():
+        case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1() | ec.SECP521R1()):
+            return
+        case rsa.RSAPublicKey(key_size=size) as key if size in _RSA_BITS and key.public_numbers().e < 1 << 32:
+            return
+        case _:
+            raise EvidenceError("chain", f"the certificate of {name} has a key of a kind or size that we do not take")
+
+
 def _check_extensions(
     certificate: x509.Certificate,
     name: str,
@@ -206,19 +220,27 @@ def _split(data: bytes, what: str, maximum: int) -> Iterator[bytes]:
     raise EvidenceError("malformed", f"{what}: more than {maximum} certificates")
 
 
+def _touch(certificate: x509.Certificate) -> None:
+    """Have everything parsed that is read later, so that what is malformed is found when it is loaded."""
+    _ = (certificate.extensions, certificate.public_key(), certificate.signature_hash_algorithm)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    for name in (certificate.subject, certificate.issuer):
+        name.rfc4514_string()
+
+
 def _strictly(load: Callable[[], T], what: str) -> T:
     try:
-        with _any_serial_number():
+        with _quietly():
             return load()
     except _FOREIGN as e:
         raise EvidenceError("malformed", f"{what}: {type(e).__name__} in the certificate or list") from e
 
 
 @contextmanager
-def _any_serial_number() -> Generator[None]:
-    """AMD gives every chip's certificate the serial number 0, which `cryptography` warns of."""
+def _quietly() -> Generator[None]:
+    """Without the warnings of two harmless things: AMD gives every chip's certificate the serial number 0, and a name
+    may be longer than its standard has it.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Parsed a serial number which wasn't positive", category=CryptographyDeprecationWarning
-        )
+        warnings.filterwarnings("ignore", _HARMLESS, category=UserWarning)
         yield
