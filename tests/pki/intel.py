@@ -36,8 +36,8 @@ class FakeIntel:
     """One platform, the authorities above it, what Intel would say of its family, and the quotes it would sign.
 
     `now` in milliseconds since 1970; certificates began the day before and run ten years, collateral is of the day
-    before and for 29 days. `tee` says of what the collateral is. Two of the same `name` and `now` have the same keys and
-    root in one run; another name is another vendor.
+    before and for 29 days. `tee` says of what the collateral is. Two of the same `name` and `now` have the same keys
+    and root in one run; another name is another vendor.
     """
 
     now: int
