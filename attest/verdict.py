@@ -1,19 +1,19 @@
 """Checks a bundle and says what it found, step by step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from attest.bundle import Bundle
 from attest.claims import Assurance, Claims, Endorsements, Scheme
-from attest.denylist import DEFAULT, Denylist
+from attest.ear import ear
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
 from attest.evidence import key_id
 from attest.groth16.pairing import fastest
 from attest.policy import AllOf, Policy, Subject, graded
 from attest.proof import ProofResult
-from attest.proven import check_attached
+from attest.proven import ANY, Accepted, check_attached
 from attest.receipt import MAX_SKEW_MS
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import Verifier
@@ -35,13 +35,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more."""
+    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more.
+
+    `appraisal` is the evidence's as an EAR (`attest.ear`), None where there is none or it was not accepted.
+    """
 
     outcome: Literal["verified", "untrusted", "refused"]
     steps: tuple[Step, ...]
     receipt_id: str | None
     statement: Statement | None
     assurance: Assurance
+    appraisal: Mapping[str, Any] | None = None
     proof: ProofResult | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +66,8 @@ class Verdict:
             }
             if self.proof is not None:
                 summary["proof"] = self.proof.to_json()
+        if self.appraisal is not None:
+            summary["appraisal"] = dict(self.appraisal)
         return summary
 
 
@@ -72,7 +78,7 @@ def verify_bundle(
     endorsements: Endorsements,
     policy: Policy | None,
     now: int,
-    denylist: Denylist = DEFAULT,
+    proofs: Accepted = ANY,
 ) -> Verdict:
     """Check a bundle file; never raises for what the file holds. `now` in milliseconds since 1970.
 
@@ -84,7 +90,7 @@ def verify_bundle(
     6. `result`     the result digest covers the result;
     7. `time`       the receipt's times are in order, in the past, and within the evidence's lifetime;
     8. `proof`      the proof in it is of this call, under the program in the tool's definition that the receipt
-                    names, and is not withdrawn; `not checked` where there is none;
+                    names, and is accepted (`proofs`); `not checked` where there is none;
     9. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
     10. `policy`    the verifier's policy accepts it.
 
@@ -94,14 +100,15 @@ def verify_bundle(
     steps: list[Step] = []
     outcome: Literal["verified", "untrusted", "refused"] = "verified"
     try:
-        for name in _run(data, schemes, endorsements, policy, now, found, denylist):
+        for name in _run(data, schemes, endorsements, policy, now, found, proofs):
             steps.append(Step(name, "not checked" if name == "proof" and found.proof is None else "passed"))
     except AttestError as e:
         name = STEPS[len(steps)]
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
-    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.proof)
+    said, assurance = found.statement, found.assurance
+    return Verdict(outcome, tuple(steps), found.receipt_id, said, assurance, found.appraisal, found.proof)
 
 
 @dataclass(slots=True)
@@ -112,6 +119,7 @@ class _Found:
     statement: Statement | None = None
     assurance: Assurance = "none"
     proof: ProofResult | None = None
+    appraisal: Mapping[str, Any] | None = None
 
 
 def _run(
@@ -121,7 +129,7 @@ def _run(
     policy: Policy | None,
     now: int,
     found: _Found,
-    denylist: Denylist,
+    proofs: Accepted,
 ) -> Iterator[str]:
     """Yield each step's name once it has passed; raise `AttestError` from the one that fails."""
     bundle = Bundle.decode(data)
@@ -178,7 +186,7 @@ def _run(
             result=bundle.result,
             pairing=fastest(),
             now=now,
-            denylist=denylist,
+            accepted=proofs,
         )
         found.proof = proven.result
     yield "proof"  # 8
@@ -189,5 +197,8 @@ def _run(
         raise EvidenceError("root", f"{claims.scheme} key {claims.anchor[:16]} is not an anchor that was given")
     yield "trust"  # 9
 
-    found.assurance = graded(claims, policy.check(Subject(claims, said.finished_at)))
+    grounds = policy.check(Subject(claims, said.finished_at))
+    found.assurance = graded(claims, grounds)
+    if not observed:
+        found.appraisal = ear(claims, found.assurance, pinned=grounds.pinned, expires_at=claims.expires_at)
     yield "policy"  # 10

@@ -5,7 +5,7 @@ from typing import Any, cast
 import anyio
 
 from attest import wire
-from attest.denylist import DEFAULT, Denied
+from attest.denylist import Denied
 from attest.errors import EvidenceError
 from attest.groth16.pairing import fastest
 from attest.proof import Proof
@@ -45,7 +45,6 @@ async def proven(
                 result=result,
                 pairing=fastest(),
                 now=now,
-                denylist=DEFAULT,
             )
         )
     except Denied as e:

@@ -20,6 +20,7 @@ from attest.canonical import canonical, parse
 from attest.claims import Endorsements
 from attest.denylist import DEFAULT, Denylist, Entry
 from attest.policy import MinAssurance
+from attest.proven import Accepted
 from attest.schemes import ALL
 from attest.verdict import Verdict, verify_bundle
 from servers.tee.proving import models
@@ -246,13 +247,14 @@ def test_a_bundle_whose_proof_is_taken_out_says_that_nothing_was_checked(scene: 
 def test_a_bundle_with_another_calls_proof_or_definition_is_refused(scene: Scene, honest: Reply) -> None:
     value, other = parse(scene.bundle(honest)), parse(scene.bundle(scene.call("tee", salt="0f" * 16)))
     assert verified(canonical(value)).proof is not None
-    for proof, step in (
+    cases: list[tuple[Any, tuple[str, str]]] = [
         (other["proof"], ("proof", "signature")),
         (value["proof"] | {"definition": "e30="}, ("proof", "binding")),
         (value["proof"] | {"proof": {}}, ("bundle", "malformed")),
         ({}, ("bundle", "malformed")),
         ([], ("bundle", "malformed")),
-    ):
+    ]
+    for proof, step in cases:
         verdict = verified(canonical(value | {"proof": proof}))
         assert (verdict.outcome, failed(verdict)) == ("refused", step)
 
@@ -260,9 +262,16 @@ def test_a_bundle_with_another_calls_proof_or_definition_is_refused(scene: Scene
 def test_a_newer_denylist_refuses_what_an_older_one_let_pass(scene: Scene, honest: Reply, keys: Keys) -> None:
     data = scene.bundle(honest)
     stopped = Denylist(7, (Entry("groth16-bn254", "stopped", "found unsound", "a test", "key", keys.program.identity),))
-    verdict = verified(data, denylist=stopped)
+    verdict = verified(data, proofs=Accepted(stopped))
     assert failed(verdict) == ("proof", "revoked")
     assert "denylist 7" in next(step.detail for step in verdict.steps if step.code)
+
+
+def test_a_policy_that_names_programs_accepts_proofs_of_no_other(scene: Scene, honest: Reply, keys: Keys) -> None:
+    data = scene.bundle(honest)
+    assert verified(data, proofs=Accepted(programs=frozenset({keys.program.digest}))).proof is not None
+    others = frozenset({keys.program.identity})  # of the same setup, whatever the model
+    assert failed(verified(data, proofs=Accepted(programs=others))) == ("proof", "policy")
 
 
 def test_no_flipped_bit_of_a_proof_survives(scene: Scene, honest: Reply) -> None:
