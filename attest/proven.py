@@ -128,8 +128,8 @@ def check_attached(
     """Hold a proof against the call of a receipt: its `definition`, `nonce`, and the preimages of its two digests.
 
     Raises `EvidenceError`: `binding` where the definition is not the receipt's, or the result says what the proof does
-    not; `policy` where the program is not accepted; else as `Program` and `check_proof`. Whether the program's proofs are bound to a call at all, `Proven.result`
-    says. `now` in milliseconds since 1970.
+    not; `policy` where the program is not accepted; else as `Program` and `check_proof`. Whether the program's proofs
+    are bound to a call at all, `Proven.result` says. `now` in milliseconds since 1970.
     """
     if definition is None or not same(sha256_hex(attached.definition), definition):
         raise EvidenceError("binding", "the proof comes with another definition than the one in the receipt")
