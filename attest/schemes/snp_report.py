@@ -5,11 +5,11 @@ Sources: SEV Secure Nested Paging Firmware ABI Specification, AMD document 56860
 versions 2 to 5); GHCB specification, AMD document 56421, "SNP Extended Guest Request" (the table).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from attest.errors import EvidenceError
-from attest.x509 import MAX_CERTIFICATE
+from attest.x509 import MAX_CERTIFICATE, MAX_CERTIFICATES
 
 SIZE = 1184
 SIGNED = 0x2A0
@@ -172,27 +172,42 @@ def read_report(raw: bytes) -> Report:
 def read_table(raw: bytes) -> Mapping[str, bytes]:
     """The certificates in a GHCB certificate table by name (`vcek`, `vlek`, `ask`, `ark`); code `malformed`.
 
-    No bytes are no table. Entries with other GUIDs are passed over, a revocation list among them: one that the
-    evidence brings along may be an old one.
+    No bytes are no table; what no entry covers is zero. Entries with other GUIDs are passed over, a revocation list
+    among them: one that the evidence brings along may be an old one.
     """
     found: dict[str, bytes] = {}
     if not raw:
         return found
     if len(raw) > MAX_TABLE:
         raise EvidenceError("malformed", f"the SEV-SNP certificate table is longer than {MAX_TABLE} bytes")
-    for place in range(0, len(raw), _ENTRY):
-        entry = raw[place : place + _ENTRY]
-        if entry == bytes(_ENTRY):
-            return found
-        begin, length = _integer(entry, 16, 4), _integer(entry, 20, 4)
-        if begin + length > len(raw) or length > MAX_CERTIFICATE:
-            raise EvidenceError("malformed", "the SEV-SNP certificate table has an entry that reaches past its end")
-        name = _GUIDS.get(entry[:16])
+    entries = list(_entries(raw))
+    head = _ENTRY * (len(entries) + 1)
+    rest = bytearray(raw)
+    rest[:head] = bytes(head)
+    for guid, begin, length in entries:
+        if not length:
+            continue
+        if begin < head or begin + length > len(raw) or length > MAX_CERTIFICATE:
+            raise EvidenceError("malformed", "the SEV-SNP certificate table has an entry that reaches out of it")
+        name = _GUIDS.get(guid)
         if name in found:
             raise EvidenceError("malformed", f"the SEV-SNP certificate table has two of {name}")
-        if name is not None and length:
+        if name is not None:
             found[name] = raw[begin : begin + length]
-    raise EvidenceError("malformed", "the SEV-SNP certificate table has no last entry")
+        rest[begin : begin + length] = bytes(length)
+    if any(rest):
+        raise EvidenceError("malformed", "the SEV-SNP evidence has bytes that no entry of its table covers")
+    return found
+
+
+def _entries(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """GUID, offset and length of each entry before the last, which is zero."""
+    for place in range(0, min(len(raw), _ENTRY * (MAX_CERTIFICATES + 1)), _ENTRY):
+        entry = raw[place : place + _ENTRY]
+        if entry == bytes(_ENTRY):
+            return
+        yield entry[:16], _integer(entry, 16, 4), _integer(entry, 20, 4)
+    raise EvidenceError("malformed", f"the SEV-SNP certificate table has no end after {MAX_CERTIFICATES} entries")
 
 
 def _check_reserved(raw: bytes, version: int, policy: int, flags: int, vmpl: int) -> None:

@@ -1,7 +1,7 @@
 """A fake AMD: its roots, signing keys, chips and firmware, for SEV-SNP reports of every kind."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -191,7 +191,7 @@ class FakeAmd:
         made = {chain: der(self.ask) + der(self.ark), leaf: der(self.leaf)}
         return made | ({list_: crl} if crl is not None else {})
 
-    def table(self, entries: dict[str, bytes] | None = None) -> bytes:
+    def table(self, entries: Mapping[str, bytes | x509.Certificate] | None = None) -> bytes:
         """The certificate table of the GHCB specification with this chip's certificates, or with `entries`."""
         given = entries if entries is not None else {self.kind: self.leaf, "ask": self.ask, "ark": self.ark}
         blobs = {name: der(value) if isinstance(value, x509.Certificate) else value for name, value in given.items()}
