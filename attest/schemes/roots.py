@@ -36,7 +36,7 @@ VENDOR_ROOTS: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
         "nvidia": frozenset(
             {
-                # NVIDIA Device Identity CA, from 2021, without an end: the last certificate of a GPU's attestation chain;
+                # NVIDIA Device Identity CA, from 2021, without an end: the last certificate of a GPU's chain;
                 # from github.com/confidential-containers/trustee, deps/verifier/src/nvidia/nvidia_device_root.pem
                 "102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48",
             }
