@@ -77,7 +77,7 @@ class Report:
     @property
     def debug(self) -> bool:
         """Guest policy, bit 19: the host may read the guest's memory."""
-        return self._may(19)
+        return bool(self.policy >> 19 & 1)
 
     @property
     def chip_id(self) -> bytes:
@@ -89,11 +89,8 @@ class Report:
         """REPORTED_TCB as it stands in the report."""
         return self.body[0x180:0x188]
 
-    def _may(self, bit: int) -> bool:
-        return bool(self.policy >> bit & 1)
-
     def details(self) -> dict[str, str]:
-        """What else the platform says, in words; hex for digests and raw fields, `true` and `false` for bits."""
+        """What else the platform says, in words; hex for digests and raw fields, `yes` and `no` for bits."""
         told = {
             "version": str(self.version),
             "vmpl": str(self.vmpl),
@@ -113,8 +110,8 @@ class Report:
         if self.cpu is not None:
             told["familyModel"] = "/".join(map(str, self.cpu))
         bits = {"smtAllowed": 16, "migrationAgent": 18, "singleSocket": 20}
-        told |= {name: str(self._may(bit)).lower() for name, bit in bits.items()}
-        return told | {name: str(bool(self.platform_info >> bit & 1)).lower() for name, bit in _PLATFORM.items()}
+        told |= {name: _word(self.policy >> bit) for name, bit in bits.items()}
+        return told | {name: _word(self.platform_info >> bit) for name, bit in _PLATFORM.items()}
 
 
 _PLATFORM = {
@@ -238,6 +235,10 @@ def _products(cpu: tuple[int, int, int] | None) -> tuple[str, ...]:
             return ("turin",)
         case (family, model, _):
             raise EvidenceError("unsupported", f"SEV-SNP processor of family {family} model {model}")
+
+
+def _word(bit: int) -> str:
+    return "yes" if bit & 1 else "no"
 
 
 def _integer(raw: bytes, offset: int, size: int) -> int:

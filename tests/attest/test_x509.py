@@ -164,8 +164,10 @@ def test_a_signature_over_a_short_hash_is_refused() -> None:
     assert refusal(check_chain, [leaf, plain(hashes.SHA224(), named("root"))]) == "chain"
 
 
-def test_a_list_without_an_end_or_of_bytes_is_refused() -> None:
+def test_a_list_is_a_list_of_bounded_length_by_its_issuer() -> None:
     assert refusal(load_crl, b"\x30\x00", "it") == "malformed"
+    assert refusal(load_crl, AMD.crl([]), "it") == ""
+    assert refusal(load_crl, AMD.crl(range(1 << 120, (1 << 120) + 8000)), "it") == "malformed"
     crl = load_crl(AMD.crl(), "it")
     assert refusal(check_crl, crl, AMD.ark, NOW) == ""
     assert refusal(check_crl, crl, AMD.leaf, NOW) == "chain"

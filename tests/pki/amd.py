@@ -165,14 +165,29 @@ class FakeAmd:
         end: datetime | None = None,
         issuer: str = "",
         key: str = "ark",
+        partial: bool = False,
     ) -> bytes:
-        """The ARK's revocation list in DER: of yesterday and for a month, unless told."""
+        """The ARK's revocation list in DER: of yesterday and for a month, unless told.
+
+        `partial` says, critically, that it speaks of authorities alone.
+        """
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(named(issuer or f"ARK-{self.title}"))
             .last_update(begin or moment(self.now) - timedelta(days=1))
             .next_update(end or moment(self.now) + timedelta(days=30))
         )
+        if partial:
+            scope = x509.IssuingDistributionPoint(
+                full_name=None,
+                relative_name=None,
+                only_contains_user_certs=False,
+                only_contains_ca_certs=True,
+                only_some_reasons=None,
+                indirect_crl=False,
+                only_contains_attribute_certs=False,
+            )
+            builder = builder.add_extension(scope, critical=True)
         for number in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(moment(self.now))
             builder = builder.add_revoked_certificate(entry.build())

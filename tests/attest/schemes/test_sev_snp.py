@@ -57,14 +57,14 @@ def test_what_the_platform_says_is_told_in_words() -> None:
         "guestSvn": "7",
         "policy": "0x1f0000",
         "platformInfo": "0xa1",
-        "smtAllowed": "true",
-        "migrationAgent": "true",
-        "singleSocket": "true",
-        "smtEnabled": "true",
-        "tsmeEnabled": "false",
-        "eccEnabled": "false",
-        "aliasCheckComplete": "true",
-        "tioEnabled": "true",
+        "smtAllowed": "yes",
+        "migrationAgent": "yes",
+        "singleSocket": "yes",
+        "smtEnabled": "yes",
+        "tsmeEnabled": "no",
+        "eccEnabled": "no",
+        "aliasCheckComplete": "yes",
+        "tioEnabled": "yes",
         "idKeyDigest": "0a" * 48,
         "authorKeyDigest": "0b" * 48,
         "familyModel": "25/1/1",
@@ -73,7 +73,7 @@ def test_what_the_platform_says_is_told_in_words() -> None:
     }
     assert told.items() <= details.items()
     plain = opened(AMD.report(policy=0x20000, version=2)).details
-    assert (plain["smtAllowed"], plain["migrationAgent"], plain["singleSocket"]) == ("false", "false", "false")
+    assert (plain["smtAllowed"], plain["migrationAgent"], plain["singleSocket"]) == ("no", "no", "no")
     assert "authorKeyDigest" not in plain
     assert "familyModel" not in plain
 

@@ -104,6 +104,7 @@ LATER = moment(NOW) + timedelta(days=1)
     ("g14-a-second-early", AMD.crl(begin=moment(NOW) + SECOND, end=LATER), "not_yet_valid"),
     ("g14-by-the-ask", AMD.crl(key="ask vcek"), "chain"),
     ("g14-by-another-vendor", OTHER.crl(), "chain"),
+    ("g14-of-a-part", AMD.crl(partial=True), "chain"),
     ("g14-of-another-name", AMD.crl(issuer="ARK-Genoa"), "chain"),
 )
 def test_a_revocation_list_is_signed_current_and_heeded(tried: bytes, expected: str) -> None:
