@@ -267,6 +267,9 @@ def test_g23_an_instance_is_named_unless_the_platform_hides_it() -> None:
 def test_g23_a_chip_that_hides_in_its_report_is_known_by_its_vcek() -> None:
     hidden = AMD.report(chip_id=bytes(64))
     assert opened(hidden + AMD.table(), trusting(AMD, {})).instance == f"chip:{AMD.chip_id.hex()}"
+    for leaf in (AMD.endorse(without="4"), AMD.endorse(hwid=AMD.chip_id[:8])):
+        nameless = AMD.table({"vcek": leaf, "ask": AMD.ask, "ark": AMD.ark})
+        assert code(hidden + nameless, trusting(AMD, {})) == "chain"
 
 
 MUTATIONS: list[Callable[[bytes], bytes]] = [lambda data: data, lambda data: AMD.report() + data]
