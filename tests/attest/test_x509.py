@@ -38,6 +38,7 @@ AMD, AWS = FakeAmd(NOW), FakeAws(NOW)
 BEGIN, END = moment(NOW) - timedelta(days=1), moment(NOW) + timedelta(days=1)
 PEM = AMD.leaf.public_bytes(Encoding.PEM)
 DER = der(AMD.leaf)
+ROOT_KEY, LEAF_KEY = p384_key("line root"), p384_key("line leaf")
 LINE = (AWS.leaf, AWS.zone, AWS.region, AWS.root)
 
 
@@ -66,6 +67,15 @@ def test_exactly_one_certificate_loads(data: bytes, expected: str) -> None:
     assert refusal(load_certificate, data, "it") == expected
 
 
+def test_a_certificate_has_a_bound_although_it_is_sound() -> None:
+    sizes = (16_000, 17_000)
+    made = [
+        der(issue("a", ROOT_KEY, "a", ROOT_KEY, begin=BEGIN, end=END, extensions=[("1.2.3", bytes(size))]))
+        for size in sizes
+    ]
+    assert [refusal(load_certificate, each, "it") for each in made] == ["", "malformed"]
+
+
 def test_several_certificates_load_in_their_order_up_to_a_bound() -> None:
     three = [AMD.leaf, AMD.ask, AMD.ark]
     assert load_certificates(b"".join(map(der, three)), "they") == three
@@ -82,9 +92,6 @@ def test_names_and_dates_are_told() -> None:
     assert expiry(LINE) == milliseconds(AWS.leaf.not_valid_after_utc)
     end = expiry(LINE)
     assert [refusal(check_validity, LINE, at) for at in (end, end + 1, NOW - 3001)] == ["", "expired", "not_yet_valid"]
-
-
-ROOT_KEY, LEAF_KEY = p384_key("line root"), p384_key("line leaf")
 
 
 @dataclass(frozen=True)

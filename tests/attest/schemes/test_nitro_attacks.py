@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attest.claims import Endorsements
-from attest.errors import AttestError
+from attest.errors import AttestError, EvidenceError
 from attest.evidence import Evidence
 from attest.policy import AllOf, Measurement, MinAssurance, NotDebug
 from attest.schemes.nitro import MAX_SIZE, MEDIA_TYPE
@@ -172,6 +172,12 @@ def test_other_encodings_are_refused(tried: bytes, expected: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("size", "told"), [(MAX_SIZE, "not CBOR"), (MAX_SIZE + 1, "at most 32768 bytes")])
+def test_g07_what_is_too_long_is_not_even_read(size: int, told: str) -> None:
+    with pytest.raises(EvidenceError, match=told):
+        opened(b"\xff" * size)
 
 
 def with_es256() -> bytes:
