@@ -89,7 +89,7 @@ def tdx_details(quote: Quote) -> Mapping[str, str]:
     details = {
         "quoteVersion": str(quote.version),
         "tdAttributes": quote.part(120, 8),
-        "septVeDisable": str(bool(quote.number(120, 8) & _SEPT_VE_DISABLE)).lower(),
+        "septVeDisable": "yes" if quote.number(120, 8) & _SEPT_VE_DISABLE else "no",
         "xfam": quote.part(128, 8),
         "mrSeam": quote.part(16, 48),
         "mrSignerSeam": quote.part(64, 48),
