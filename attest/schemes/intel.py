@@ -87,7 +87,7 @@ def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
         details=_details(quote, said),
         tcb=Tcb(status, frozenset(map(str, tcb["advisory_ids"])), _versions(quote, said)),
         instance=f"ppid:{bytes(pck['ppid']).hex()}" if any(pck["ppid"]) else None,
-        collateral_date=collateral.issued(bytes(pck["pce_id"]), now),
+        collateral_date=collateral.issued(bytes(pck["pce_id"])),
     )
 
 
@@ -101,13 +101,13 @@ def _verify(quote: Quote, collateral: Collateral, now: int) -> Mapping[str, Any]
         )
     except EvidenceError as e:
         if e.code == "chain":
-            check_certificates(quote.chain, collateral.signers, *collateral.lists, at=now)
+            check_certificates(quote.chain, collateral.signers, collateral.root_crl, collateral.pck_crl, at=now)
         raise closer(e, (collateral.tcb_info, collateral.qe_identity)) from e
     return told(lambda: json.loads(verified.to_json()))
 
 
 def _expiry(said: Mapping[str, Any], now: int) -> int:
-    """The first end, ms, of all that was verified; the library does not hold the root's own dates."""
+    """The first end, ms, of all that was verified; the library holds not all beginnings and not the root's end."""
     begin = max(said["latest_issue_date"], said["qe_iden_latest_issue_date"])
     end = min(said["earliest_expiration_date"], said["qe_iden_earliest_expiration_date"])
     if now // 1000 < begin:

@@ -6,8 +6,6 @@ Pinned to 0.7: of the texts the first that its message begins with decides.
 import re
 from collections.abc import Sequence
 
-from cryptography import x509
-
 from attest.errors import EvidenceError
 from attest.x509 import check_chain, check_crl, check_validity, is_revoked, load_certificate, load_crl
 
@@ -80,23 +78,25 @@ def closer(refused: EvidenceError, texts: Sequence[str]) -> EvidenceError:
 
 
 def check_certificates(
-    quote: Sequence[bytes], signers: Sequence[x509.Certificate], root_crl: bytes, pck_crl: bytes, *, at: int
+    quote: Sequence[bytes], signers: Sequence[bytes], root_crl: bytes, pck_crl: bytes, *, at: int
 ) -> None:
     """Say what is wrong with which certificate, where the library says only that something is.
 
-    `quote` is the chain of a quote, `signers` those of the collateral under the same root, `at` in ms. Raises
-    `EvidenceError`: `expired`, `not_yet_valid`, `revoked`, `chain`, `malformed`. It returns where it finds nothing; the
-    library's refusal stands whatever this finds.
+    `quote` is the chain of a quote, `signers` those of the collateral under the same root, `at` in ms, of which the
+    library knows whole seconds. Raises `EvidenceError`: `expired`, `not_yet_valid`, `revoked`, `chain`, `malformed`. It
+    returns where it finds nothing; the library's refusal stands whatever this finds.
     """
+    at = at // 1000 * 1000
     pck, issuer, root = (load_certificate(data, "the quote's certificate") for data in quote)
-    check_validity([root, issuer, pck, *signers], at)
+    others = [load_certificate(data, "the collateral's certificate") for data in signers]
+    check_validity([root, issuer, pck, *others], at)
     check_chain([pck, issuer, root])
-    for signer in signers:
+    for signer in others:
         check_chain([signer, root])
     authorities, platforms = (load_crl(data, "the collateral's revocation list") for data in (root_crl, pck_crl))
-    check_crl(authorities, root, at)
-    check_crl(platforms, issuer, at)
-    for crl, certificates in ((authorities, [issuer, *signers]), (platforms, [pck])):
+    check_crl(authorities, root, at + 1)  # to the library a list ends before the second in which the next one comes
+    check_crl(platforms, issuer, at + 1)
+    for crl, certificates in ((authorities, [issuer, *others]), (platforms, [pck])):
         for certificate in certificates:
             if is_revoked(crl, certificate):
                 raise EvidenceError("revoked", f"{certificate.subject.rfc4514_string()[:80]} is revoked")
