@@ -122,6 +122,6 @@ def _hex(text: str, name: str) -> bytes:
 
 
 def _member(signed: str, name: str) -> str:
-    """A text in JSON that Intel signed, where each name with such a value stands once; parsing it all takes its time."""
+    """A text in JSON that Intel signed, where such a name stands once; to parse it all takes its time."""
     found = re.search(rf'"{name}"\s*:\s*"([^"]{{1,40}})"', signed)
     return found[1] if found else ""
