@@ -3,7 +3,7 @@
 A log is not signed: it counts for as much as it replays to the registers of a quote. Of the events before the operating
 system runs (registers 0 to 2) only digests are held against it, since what was hashed is not in the log. Events of
 register 3 are hashed over their name and payload: SHA-384(type, 4 bytes little-endian || ":" || name || ":" || payload)
-(dstack, `cc-eventlog`); those of another type are refused there, or the log's owner could pass one off as a mere digest.
+(dstack, `cc-eventlog`); those of another type are refused there, else the log could pass one off as a mere digest.
 """
 
 import hashlib
