@@ -1,11 +1,12 @@
 """Checks a bundle and says what it found, step by step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from attest.bundle import Bundle
 from attest.claims import Assurance, Claims, Endorsements, Scheme
+from attest.ear import ear
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
 from attest.evidence import key_id
@@ -31,13 +32,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more."""
+    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more.
+
+    `appraisal` is the evidence's as an EAR (`attest.ear`), None where there is none or it was not accepted.
+    """
 
     outcome: Literal["verified", "untrusted", "refused"]
     steps: tuple[Step, ...]
     receipt_id: str | None
     statement: Statement | None
     assurance: Assurance
+    appraisal: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For `etmcp-verify --json`."""
@@ -55,6 +60,8 @@ class Verdict:
                 "target": self.statement.target,
                 "time": "unproven",
             }
+        if self.appraisal is not None:
+            summary["appraisal"] = dict(self.appraisal)
         return summary
 
 
@@ -86,7 +93,7 @@ def verify_bundle(
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
-    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, found.assurance)
+    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal)
 
 
 @dataclass(slots=True)
@@ -96,6 +103,7 @@ class _Found:
     receipt_id: str | None = None
     statement: Statement | None = None
     assurance: Assurance = "none"
+    appraisal: Mapping[str, Any] | None = None
 
 
 def _run(
@@ -158,5 +166,8 @@ def _run(
         raise EvidenceError("root", f"{claims.scheme} key {claims.anchor[:16]} is not an anchor that was given")
     yield "trust"  # 8
 
-    found.assurance = graded(claims, policy.check(Subject(claims, said.finished_at)))
+    grounds = policy.check(Subject(claims, said.finished_at))
+    found.assurance = graded(claims, grounds)
+    if not observed:
+        found.appraisal = ear(claims, found.assurance, pinned=grounds.pinned, expires_at=claims.expires_at)
     yield "policy"  # 9

@@ -184,7 +184,8 @@ def test_what_was_not_checked_is_never_shown_as_passed() -> None:
 
 def test_the_summary_of_a_verified_bundle_says_what_it_is_and_that_time_is_unproven() -> None:
     summary = verify(GOOD).to_json()
-    assert summary | {"steps": None} == {
+    assert summary | {"steps": None, "appraisal": None} == {
+        "appraisal": None,
         "outcome": "verified",
         "receiptId": receipt().receipt_id,
         "steps": None,
