@@ -107,8 +107,9 @@ def verify_bundle(
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
-    said, assurance = found.statement, found.assurance
-    return Verdict(outcome, tuple(steps), found.receipt_id, said, assurance, found.appraisal, found.proof)
+    return Verdict(
+        outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal, found.proof
+    )
 
 
 @dataclass(slots=True)
@@ -118,8 +119,8 @@ class _Found:
     receipt_id: str | None = None
     statement: Statement | None = None
     assurance: Assurance = "none"
-    proof: ProofResult | None = None
     appraisal: Mapping[str, Any] | None = None
+    proof: ProofResult | None = None
 
 
 def _run(

@@ -57,8 +57,8 @@ def _described(verdict: Verdict) -> tuple[str, ...]:
         name = f"{said.method} {said.target}" if said.target else said.method
         lines.append(f"  {name} by {said.server['name']} {said.server['version']}")
         lines.append(f"  kind {said.kind}, assurance {verdict.assurance}, time unproven, receipt {verdict.receipt_id}")
+        lines += [f"  {line}" for line in _appraised(verdict)]
         lines += _proven(verdict.proof)
-    lines += [f"  {line}" for line in _appraised(verdict)]
     for number, step in enumerate(verdict.steps, 1):
         reason = f" [{step.code}] {step.detail}" if step.code else ""
         lines.append(f"  {number} {step.name:<10}{step.status}{reason}")
