@@ -272,6 +272,11 @@ def test_a_policy_that_names_programs_accepts_proofs_of_no_other(scene: Scene, h
     assert verified(data, proofs=Accepted(programs=frozenset({keys.program.digest}))).proof is not None
     others = frozenset({keys.program.identity})  # of the same setup, whatever the model
     assert failed(verified(data, proofs=Accepted(programs=others))) == ("proof", "policy")
+    for name, line in ((keys.program.digest, "8 proof     passed"), ("00" * 32, "8 proof     failed [policy]")):
+        policy: Json = {"kind": "appraisal", "version": 1, "accept": {"minAssurance": "software"}, "programs": [name]}
+        (scene.folder / "policy.json").write_text(json.dumps(policy))
+        command = [VERIFY, str(scene.folder / "bundle.json"), "--policy", str(scene.folder / "policy.json")]
+        assert line in subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 def test_no_flipped_bit_of_a_proof_survives(scene: Scene, honest: Reply) -> None:

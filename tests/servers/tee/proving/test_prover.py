@@ -2,8 +2,11 @@
 
 import dataclasses
 import os
+import select
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -98,6 +101,30 @@ async def test_it_has_no_file_open_but_its_pipes_and_sees_no_environment(proving
     opened, names = in_proc(proving.process)
     assert not [name for name in opened if not name.startswith(("pipe:", "socket:", "/dev/null"))]
     assert names <= {b"RAYON_NUM_THREADS", b"LC_CTYPE"}
+
+
+STARTS = """
+import subprocess, sys
+command = [sys.executable, "-I", "-m", "servers.tee.proving.worker", sys.argv[1]]
+with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    process.stdout.readline()
+    print(process.pid, flush=True)
+    process.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="it waits for a process that is not its child: Linux only")
+def test_it_ends_with_the_process_that_started_it_whatever_it_does(keys: Keys) -> None:
+    with subprocess.Popen([sys.executable, "-c", STARTS, str(keys.folder)], stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        worker = int(starter.stdout.readline())
+        ended = os.pidfd_open(worker)
+        os.kill(worker, signal.SIGSTOP)  # so it cannot see that its standard input ends
+        starter.kill()
+    try:
+        assert select.select([ended], [], [], 60)[0]
+    finally:
+        os.close(ended)
 
 
 async def test_one_that_is_killed_is_a_clear_error(proving: Prover) -> None:
