@@ -22,23 +22,31 @@ def ear(claims: Claims, assurance: Assurance, *, pinned: bool, expires_at: int) 
         "ear.trustworthiness-vector": vector,
         "assurance": assurance,
         "instance": "pinned" if pinned else "unpinned",
+        **brief(claims, pinned=pinned),
         "measurement": dict(claims.measurement),
         "details": dict(claims.details),
         "self-reported": dict(claims.self_reported),
     }
-    if claims.assurance == "hardware":
-        result["assumes"] = ["no physical access"]
     if claims.tcb is not None:
         result["tcb"] = {
             "status": claims.tcb.status,
             "advisories": sorted(claims.tcb.advisories),
             "versions": dict(claims.tcb.versions),
         }
-    if claims.collateral_date is not None:
-        result["collateralDate"] = claims.collateral_date
-    if claims.standing == "test":
-        result["anchor"] = "test-root"
     return {"eat_profile": PROFILE, "submods": {claims.scheme: result}, "exp": expires_at // 1000}
+
+
+def brief(claims: Claims, *, pinned: bool) -> dict[str, Any]:
+    """What nobody may overlook beside an assurance: empty for software under a key that the caller trusts."""
+    hardware = claims.assurance == "hardware"
+    if not hardware and claims.standing != "test":
+        return {}
+    told: dict[str, Any] = {"scheme": claims.scheme, "instance": "pinned" if pinned else "unpinned"}
+    if claims.collateral_date is not None:
+        told["collateralDate"] = claims.collateral_date
+    if hardware:
+        told["assumes"] = ["no physical access"]
+    return told | ({"anchor": "test-root"} if claims.standing == "test" else {})
 
 
 def refused(error: AttestError) -> dict[str, Any]:

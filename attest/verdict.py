@@ -161,7 +161,7 @@ def _run(
         )
     else:
         verifier = Verifier(schemes=schemes, endorsements=endorsements, policy=NOTHING)
-        claims = verifier.authenticate(*bundle.speaker, now=said.finished_at)
+        claims = verifier.authenticate(*bundle.speaker, now=said.finished_at, documents=bundle.endorsements)
     yield "evidence"  # 4
 
     if not same(salted(bundle.params_salt, bundle.params), said.params_digest):

@@ -16,6 +16,7 @@ from attest.errors import AttestError, CanonicalError
 from attest.note import NoteKey
 from attest.statement import Kind
 from gateway.appraising import Accepting, accepting
+from gateway.endorsements import EndorsementSettings
 from gateway.errors import UserError
 from gateway.jsonc import plain
 from gateway.names import Rules
@@ -243,6 +244,7 @@ class _File(BaseModel):
     mcpServers: Mapping[Alias, Server] | None = None  # noqa: N815 - the clients' own spelling
     servers: Mapping[Alias, Server] | None = None  # VS Code's
     registry: RegistryServer | None = None
+    endorsements: EndorsementSettings = EndorsementSettings()
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ class Config:
     servers: Mapping[str, Server]
     source: str
     registry: RegistryServer | None = None
+    endorsements: EndorsementSettings = field(default_factory=EndorsementSettings)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -302,7 +305,7 @@ def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Confi
         found = {alias: _found(alias, server, path.parent, environ) for alias, server in servers.items()}
     except Unset as e:
         raise UserError(f"{path}: {under}.{e}") from e
-    return Config(found, str(path), parsed.registry)
+    return Config(found, str(path), parsed.registry, parsed.endorsements.below(path.parent))
 
 
 def _read(path: Path) -> tuple[_File, str]:

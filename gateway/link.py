@@ -123,7 +123,7 @@ async def _caller(
     grounds = bool(anchors) or settings.accepting is not None or bool(published and published.manifest.reference_values)
     if offers and grounds:
         verifier = hub.verifier(settings.accepting, published, frozenset(anchors))
-        appraisal = Appraisal(alias, session, verifier, hub.clock)
+        appraisal = Appraisal(alias, session, verifier, hub.endorsements, hub.clock)
         try:
             await appraisal.current()
         except Withheld:

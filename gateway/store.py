@@ -17,7 +17,7 @@ from gateway.errors import UserError
 from registry.database import connect
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS evidence (id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evidence (id TEXT PRIMARY KEY, text TEXT NOT NULL, documents TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receipts (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, server TEXT NOT NULL,
     method TEXT NOT NULL, target TEXT, kind TEXT NOT NULL, assurance TEXT NOT NULL, outcome TEXT NOT NULL,

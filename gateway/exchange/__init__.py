@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from attest.claims import Assurance
+from attest.ear import brief
 from attest.proven import Proven
 from attest.receipt import Receipt
 from attest.statement import Kind
+from attest.verifier import AttestationResult
 from gateway.upstream import DEAF, Downlink, Json
 from gateway.upstream.session import ClientFace
 
@@ -45,6 +47,7 @@ class Answer:
     """The upstream's own result or error, and the receipt that covers it with everything a bundle needs.
 
     `evidence` is the text of the evidence resource behind an executor's receipt; `observer` the raw key of ours.
+    `appraised` is the appraisal of an executor's key, and `endorsements` what it was made with.
     `proof` is there where the tool names a program and the answer is a result.
     """
 
@@ -59,9 +62,13 @@ class Answer:
     evidence: str | None
     observer: bytes | None
     proof: Proven | None
+    appraised: AttestationResult | None = None
+    endorsements: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     def summary(self, server: str) -> dict[str, Any]:
         """The value of `_meta["com.etmcp/verification"]`."""
+        appraised = self.appraised
+        evidence = {} if appraised is None else brief(appraised.claims, pinned=appraised.pinned)
         proof = {} if self.proof is None else {"proof": self.proof.summary()}
         return {
             "verdict": "verified" if self.kind == "executor-attested" else "observed",
@@ -70,6 +77,7 @@ class Answer:
             "server": server,
             "receiptId": self.receipt.receipt_id,
             "time": "unproven",
+            **({"evidence": evidence} if evidence else {}),
             **proof,
         }
 

@@ -150,6 +150,8 @@ class AttestedCaller:
             evidence=held.evidence,
             observer=None,
             proof=None,
+            appraised=held.result,
+            endorsements=held.endorsements,
         )
         return answer, receipt, carried(reply)
 
