@@ -123,10 +123,13 @@ def read_pem(text: bytes, number: int, what: str) -> list[bytes]:
         match = _PEM.match(text, place)
         if match is None or len(found) == number or match.end() - place > 2 * MAX_CERTIFICATE:
             break
+        text64 = match[1].translate(None, b"\r\n")
         try:
-            found.append(base64.b64decode(b"".join(match[1].split()), validate=True))
+            found.append(base64.b64decode(text64, validate=True))
         except ValueError as e:
             raise EvidenceError("malformed", f"{what} has a certificate that is not base64") from e
+        if base64.b64encode(found[-1]) != text64:
+            raise EvidenceError("malformed", f"{what} has a certificate in base64 with slack bits")
         place = match.end()
     if place < len(text) or len(found) != number:
         raise EvidenceError("malformed", f"{what} does not have {number} certificates in PEM and nothing else")
