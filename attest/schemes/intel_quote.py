@@ -31,7 +31,10 @@ _DEBUG_SGX, _UNDER_DEBUG = 1 << 1, 0xFF
 _FAMILY = bytes.fromhex("060a2a864886f84d010d01040406")
 """FMSPC in the SGX extension: 1.2.840.113741.1.13.1.4, then an OCTET STRING of 6."""
 _AUTHORITIES = {b"Intel SGX PCK Platform CA": "platform", b"Intel SGX PCK Processor CA": "processor"}
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[\r\n]+([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----[\r\n]*")
+_VERSION = b"\xa0"
+"""The tag of what a certificate of version 1 lacks."""
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]++)-----END CERTIFICATE-----[\r\n]*+")
+"""Possessive: linear in the text, whatever it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ def _names(certificate: bytes) -> tuple[bytes, bytes]:
     """The issuer and the subject of a certificate as they are encoded (RFC 5280 section 4.1)."""
     place, _ = _enter(certificate, 0)
     place, _ = _enter(certificate, place)
+    if certificate[place : place + 1] != _VERSION:
+        raise EvidenceError("chain", "a certificate is not one of version 3")
     fields: list[bytes] = []
     while len(fields) < 6:  # version, serial number, algorithm, issuer, validity, subject
         start, end = _enter(certificate, place)
