@@ -107,7 +107,7 @@ def told(call: Callable[[], T]) -> T:
         raise refusal(str(e)) from e
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as e:  # a panic of Rust's is no Exception
+    except BaseException as e:  # a panic of Rust's, where the wheel does not abort on it, is no Exception
         raise EvidenceError("malformed", f"dcap-qvl failed: {type(e).__name__}") from e
 
 
