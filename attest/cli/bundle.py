@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from attest import schemes
 from attest.claims import Endorsements
 from attest.cli import Given, Said
-from attest.trust import load_policy, load_trust, preset
+from attest.proof import ProofResult
+from attest.proven import ANY, Accepted
+from attest.trust import load_policy, load_programs, load_trust, preset
 from attest.verdict import Verdict, verify_bundle
 
 EXIT = {"verified": 0, "refused": 1, "untrusted": 3}
@@ -29,13 +31,23 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
     trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
-    policy = preset(options.policy) if options.policy else None
+    policy, proofs = preset(options.policy) if options.policy else None, ANY
     if options.policy and policy is None:
         policy = given.load(options.policy, load_policy)
+        proofs = Accepted(programs=given.load(options.policy, load_programs))
     data = given.read(options.bundle)
-    verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now)
+    verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now, proofs=proofs)
     lines = (json.dumps(verdict.to_json()),) if options.json else _described(verdict)
     return Said(lines, EXIT[verdict.outcome])
+
+
+def _proven(proof: ProofResult | None) -> tuple[str, ...]:
+    """What the proof shows, and what it does not; nothing where there is none: its step says so."""
+    if proof is None:
+        return ()
+    under = f"proven by {proof.scheme} under program {proof.program}, setup: {proof.setup}, denylist {proof.denylist}"
+    bound = "" if proof.bound else ": program output authentic, not bound to this call"
+    return (f"  {under}{bound}", f"  the proof does not say {', '.join(proof.to_json()['saysNothingOf'])}")
 
 
 def _described(verdict: Verdict) -> tuple[str, ...]:
@@ -45,7 +57,8 @@ def _described(verdict: Verdict) -> tuple[str, ...]:
         name = f"{said.method} {said.target}" if said.target else said.method
         lines.append(f"  {name} by {said.server['name']} {said.server['version']}")
         lines.append(f"  kind {said.kind}, assurance {verdict.assurance}, time unproven, receipt {verdict.receipt_id}")
-    lines += [f"  {line}" for line in _appraised(verdict)]
+        lines += [f"  {line}" for line in _appraised(verdict)]
+        lines += _proven(verdict.proof)
     for number, step in enumerate(verdict.steps, 1):
         reason = f" [{step.code}] {step.detail}" if step.code else ""
         lines.append(f"  {number} {step.name:<10}{step.status}{reason}")

@@ -2,12 +2,14 @@
 
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import cast
 
 from attest import wire
 from attest.call import CallHeader, open_reply, plain_request, sealed_request
 from attest.canonical import canonical
 from attest.errors import AttestError, CanonicalError, ReceiptError
+from attest.proven import ANY, Accepted
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.seal import SealingKey
 from attest.statement import Kind
@@ -16,6 +18,7 @@ from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.exchange.appraisal import Appraisal, Appraised
 from gateway.exchange.progress import numbers_only, opened
+from gateway.exchange.proofs import Check, carried, wanted
 from gateway.upstream import Json
 from gateway.upstream.session import Session
 
@@ -26,10 +29,17 @@ class AttestedCaller:
     kind: Kind = "executor-attested"
 
     def __init__(
-        self, alias: str, session: Session, appraisal: Appraisal, *, sealed: bool, clock: Callable[[], int]
+        self,
+        alias: str,
+        session: Session,
+        appraisal: Appraisal,
+        *,
+        sealed: bool,
+        clock: Callable[[], int],
+        proofs: Accepted = ANY,
     ) -> None:
         self._alias, self._session, self._appraisal = alias, session, appraisal
-        self._sealed, self._clock = sealed, clock
+        self._sealed, self._clock, self._proofs = sealed, clock, proofs
 
     async def appraised(self) -> AttestationResult:
         """The appraisal in force. Raises `Withheld` or `UpstreamError`."""
@@ -87,17 +97,22 @@ class AttestedCaller:
         if code is not None:
             raise self._withheld(ask, code)
         try:
-            return self._check(ask, held, header, salt, reply, reply_key)
+            answer, receipt, proof = self._check(ask, held, header, salt, reply, reply_key)
         except CanonicalError as e:
             raise self._withheld(ask, "ambiguous") from e
         except AttestError as e:
             if e.code == "sequence":
                 self._appraisal.abandon(held)
             raise self._withheld(ask, e.code) from e
+        if not wanted(ask, answer.body):
+            return answer
+        check = Check(self._alias, ask, receipt.statement, answer.params, answer.result)
+        return replace(answer, proof=await check.proven(proof, self._proofs, self._clock()))
 
     def _check(
         self, ask: Ask, held: Appraised, header: CallHeader, salt: bytes, reply: Json, reply_key: SealingKey | None
-    ) -> Answer:
+    ) -> tuple[Answer, VerifiedReceipt, object]:
+        """The answer, its receipt, and the proof that came beside it, unchecked."""
         if reply_key is not None:
             result = reply.get("result")
             reply = open_reply(header, cast(Json, result) if isinstance(result, dict) else {}, reply_key)
@@ -123,7 +138,7 @@ class AttestedCaller:
         receipt: VerifiedReceipt = verify_exchange(
             Receipt.from_json(unchecked), exchange, held.result, held.ledger, self._clock()
         )
-        return Answer(
+        answer = Answer(
             body=body,
             receipt=receipt.receipt,
             kind=receipt.statement.kind,
@@ -134,7 +149,9 @@ class AttestedCaller:
             result=preimage,
             evidence=held.evidence,
             observer=None,
+            proof=None,
         )
+        return answer, receipt, carried(reply)
 
 
 def _refusal(reply: Json) -> str | None:
