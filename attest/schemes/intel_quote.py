@@ -6,7 +6,7 @@ appendix A. Lengths are checked here since the library behind the schemes ignore
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -139,7 +139,7 @@ def read_pem(text: bytes, number: int, what: str) -> list[bytes]:
     return found
 
 
-def check_names(certificates: Sequence[bytes], issuer: bytes) -> None:
+def check_names(certificates: Iterable[bytes], issuer: bytes) -> None:
     """Each certificate, in DER, names `issuer` by the very bytes that this calls itself by; code `chain`.
 
     The library does not compare the names of what the root signed before it looks into revocation lists, and there a
