@@ -13,16 +13,15 @@ PRESETS: Mapping[str, Policy] = {
             TcbStatus(frozenset({"UpToDate", "SWHardeningNeeded"})),
             AnyOf(
                 (
-                    Schemes(frozenset({"intel-tdx", "intel-sgx", "aws-nitro"})),
+                    Schemes(frozenset({"intel-tdx", "intel-sgx", "aws-nitro", "azure-vtpm"})),
                     # Nobody else in the guest, and nobody outside who may move it, stands above what was measured.
                     AllOf(
                         (
                             Schemes(frozenset({"amd-sev-snp"})),
                             Detail("vmpl", frozenset({"0"})),
-                            Detail("migrationAgent", frozenset({"false"})),
+                            Detail("migrationAgent", frozenset({"no"})),
                         )
                     ),
-                    Schemes(frozenset({"azure-vtpm"})),
                 )
             ),
             MinAssurance("hardware"),
