@@ -34,7 +34,7 @@ class Step:
 class Verdict:
     """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more.
 
-    `appraisal` is the evidence's as an EAR (`attest.ear`), its refusal too; None where there is none, or nobody decided.
+    `appraisal` is the evidence's as an EAR (`attest.ear`), or its refusal; None where there is none, or no decision.
     """
 
     outcome: Literal["verified", "untrusted", "refused"]

@@ -122,7 +122,9 @@ async def _caller(
     grounds = bool(anchors) or settings.accepting is not None or bool(published and published.manifest.reference_values)
     if offers and grounds:
         verifier = hub.verifier(settings.accepting, published, frozenset(anchors))
-        appraisal = Appraisal(alias, session, verifier, hub.clock)
+        accepting = settings.accepting
+        outdated = (lambda: accepting.outdated) if accepting else (lambda: False)
+        appraisal = Appraisal(alias, session, verifier, hub.clock, outdated)
         try:
             await appraisal.current()
         except Withheld:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from attest.claims import Assurance
+from attest.claims import Assurance, Standing
 from attest.receipt import Receipt
 from attest.statement import Kind
 from gateway.upstream import DEAF, Downlink, Json
@@ -42,6 +42,7 @@ class Answer:
     """The upstream's own result or error, and the receipt that covers it with everything a bundle needs.
 
     `evidence` is the text of the evidence resource behind an executor's receipt; `observer` the raw key of ours.
+    `standing` is that of the evidence's anchor: `test` is told wherever the verdict is.
     """
 
     body: Json  # {"result": ...} or {"error": ...}, as the upstream made it
@@ -54,10 +55,12 @@ class Answer:
     result: bytes
     evidence: str | None
     observer: bytes | None
+    standing: Standing = "trusted"
 
     def summary(self, server: str) -> dict[str, Any]:
         """The value of `_meta["com.etmcp/verification"]`."""
-        return {
+        told = {"anchor": "test-root"} if self.standing == "test" else {}
+        return told | {
             "verdict": "verified" if self.kind == "executor-attested" else "observed",
             "kind": self.kind,
             "assurance": self.assurance,

@@ -134,6 +134,7 @@ class AttestedCaller:
             result=preimage,
             evidence=held.evidence,
             observer=None,
+            standing=held.result.claims.standing,
         )
 
 
