@@ -6,17 +6,21 @@ from typing import Any, Literal
 
 from attest.bundle import Bundle
 from attest.claims import Assurance, Claims, Endorsements, Scheme
+from attest.denylist import DEFAULT, Denylist
 from attest.ear import ear, refused
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
 from attest.evidence import key_id
+from attest.groth16.pairing import fastest
 from attest.policy import AllOf, Policy, Subject, graded
+from attest.proof import ProofResult
+from attest.proven import check_attached
 from attest.receipt import MAX_SKEW_MS
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import Verifier
 
 OBSERVER = "observer"  # the anchors under which gateways sign what unattested servers returned
-STEPS = ("bundle", "signature", "statement", "evidence", "params", "result", "time", "trust", "policy")
+STEPS = ("bundle", "signature", "statement", "evidence", "params", "result", "time", "proof", "trust", "policy")
 NOTHING = AllOf([])
 
 
@@ -43,6 +47,7 @@ class Verdict:
     statement: Statement | None
     assurance: Assurance
     appraisal: Mapping[str, Any] | None = None
+    proof: ProofResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For `etmcp-verify --json`."""
@@ -60,13 +65,21 @@ class Verdict:
                 "target": self.statement.target,
                 "time": "unproven",
             }
+            if self.proof is not None:
+                summary["proof"] = self.proof.to_json()
         if self.appraisal is not None:
             summary["appraisal"] = dict(self.appraisal)
         return summary
 
 
 def verify_bundle(
-    data: bytes, *, schemes: tuple[Scheme, ...], endorsements: Endorsements, policy: Policy | None, now: int
+    data: bytes,
+    *,
+    schemes: tuple[Scheme, ...],
+    endorsements: Endorsements,
+    policy: Policy | None,
+    now: int,
+    denylist: Denylist = DEFAULT,
 ) -> Verdict:
     """Check a bundle file; never raises for what the file holds. `now` in milliseconds since 1970.
 
@@ -77,17 +90,19 @@ def verify_bundle(
     5. `params`     the params digest covers the params,
     6. `result`     the result digest covers the result;
     7. `time`       the receipt's times are in order, in the past, and within the evidence's lifetime;
-    8. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
-    9. `policy`     the verifier's policy accepts it.
+    8. `proof`      the proof in it is of this call, under the program in the tool's definition that the receipt
+                    names, and is not withdrawn; `not checked` where there is none;
+    9. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
+    10. `policy`    the verifier's policy accepts it.
 
-    A failure of 1 to 7 or 9 refuses; 8, for want of an anchor or of a policy, leaves it `untrusted`.
+    A failure of 1 to 8 or 10 refuses; 9, for want of an anchor or of a policy, leaves it `untrusted`.
     """
     found = _Found()
     steps: list[Step] = []
     outcome: Literal["verified", "untrusted", "refused"] = "verified"
     try:
-        for name in _run(data, schemes, endorsements, policy, now, found):
-            steps.append(Step(name, "passed"))
+        for name in _run(data, schemes, endorsements, policy, now, found, denylist):
+            steps.append(Step(name, "not checked" if name == "proof" and found.proof is None else "passed"))
     except AttestError as e:
         name = STEPS[len(steps)]
         outcome = "untrusted" if name == "trust" else "refused"
@@ -95,7 +110,9 @@ def verify_bundle(
         if name in ("evidence", "policy") and found.statement is not None and found.statement.launch is None:
             found.appraisal = refused(e)  # an observer has no evidence that anybody could refuse
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
-    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal)
+    return Verdict(
+        outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal, found.proof
+    )
 
 
 @dataclass(slots=True)
@@ -106,6 +123,7 @@ class _Found:
     statement: Statement | None = None
     assurance: Assurance = "none"
     appraisal: Mapping[str, Any] | None = None
+    proof: ProofResult | None = None
 
 
 def _run(
@@ -115,6 +133,7 @@ def _run(
     policy: Policy | None,
     now: int,
     found: _Found,
+    denylist: Denylist,
 ) -> Iterator[str]:
     """Yield each step's name once it has passed; raise `AttestError` from the one that fails."""
     bundle = Bundle.decode(data)
@@ -162,14 +181,28 @@ def _run(
         raise ReceiptError("expired", "the receipt was made outside the evidence's lifetime")
     yield "time"  # 7
 
+    if bundle.proof is not None:
+        proven = check_attached(
+            bundle.proof,
+            definition=said.definition,
+            nonce=said.nonce,
+            params=bundle.params,
+            result=bundle.result,
+            pairing=fastest(),
+            now=now,
+            denylist=denylist,
+        )
+        found.proof = proven.result
+    yield "proof"  # 8
+
     if policy is None:
         raise PolicyError("policy", "no policy was given, and an empty policy accepts nothing")
     if not claims.anchored:
         raise EvidenceError("root", f"{claims.scheme} key {claims.anchor[:16]} is not an anchor that was given")
-    yield "trust"  # 8
+    yield "trust"  # 9
 
     grounds = policy.check(Subject(claims, said.finished_at))
     found.assurance = graded(claims, grounds)
     if not observed:
         found.appraisal = ear(claims, found.assurance, pinned=grounds.pinned, expires_at=claims.expires_at)
-    yield "policy"  # 9
+    yield "policy"  # 10

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from attest import schemes
 from attest.claims import Endorsements
 from attest.cli import Given, Said
+from attest.proof import ProofResult
 from attest.trust import load_policy, load_trust, preset
 from attest.verdict import Verdict, verify_bundle
 
@@ -38,6 +39,15 @@ def run(options: argparse.Namespace, given: Given) -> Said:
     return Said(lines, EXIT[verdict.outcome])
 
 
+def _proven(proof: ProofResult | None) -> tuple[str, ...]:
+    """What the proof shows, and what it does not; nothing where there is none: its step says so."""
+    if proof is None:
+        return ()
+    under = f"proven by {proof.scheme} under program {proof.program}, setup: {proof.setup}, denylist {proof.denylist}"
+    bound = "" if proof.bound else ": program output authentic, not bound to this call"
+    return (f"  {under}{bound}", f"  the proof does not say {', '.join(proof.to_json()['saysNothingOf'])}")
+
+
 def _described(verdict: Verdict) -> tuple[str, ...]:
     lines = [f"{HEADLINE[verdict.outcome]}"]
     said = verdict.statement
@@ -45,7 +55,8 @@ def _described(verdict: Verdict) -> tuple[str, ...]:
         name = f"{said.method} {said.target}" if said.target else said.method
         lines.append(f"  {name} by {said.server['name']} {said.server['version']}")
         lines.append(f"  kind {said.kind}, assurance {verdict.assurance}, time unproven, receipt {verdict.receipt_id}")
-    lines += [f"  {line}" for line in _appraised(verdict)]
+        lines += [f"  {line}" for line in _appraised(verdict)]
+        lines += _proven(verdict.proof)
     for number, step in enumerate(verdict.steps, 1):
         reason = f" [{step.code}] {step.detail}" if step.code else ""
         lines.append(f"  {number} {step.name:<10}{step.status}{reason}")

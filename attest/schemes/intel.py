@@ -1,15 +1,12 @@
 """Intel SGX and TDX: DCAP quotes, judged with `dcap-qvl` against collateral that Intel signed.
 
 The library decides on signatures, certificates, revocation and TCB matching; what it leaves open is decided here: the
-quote's length (it ignores what follows), the root (any that the quote carries is tried, and named), debug. Bytes of a
-quote are not unique, so nothing is ever keyed on them.
+quote's length (it ignores what follows), the root (any that the quote carries is tried, and named), who may sign
+collateral, debug. Bytes of a quote are not unique (s and n - s), so nothing is ever keyed on them.
 """
 
-import base64
-import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dcap_qvl
@@ -18,23 +15,15 @@ from attest.claims import Claims, Endorsements, Tcb
 from attest.encoding import sha256_hex
 from attest.errors import EvidenceError
 from attest.evidence import Evidence
-from attest.schemes.intel_quote import Quote, Tee, read_quote, tdx_details, tdx_fields
-from attest.schemes.intel_refusals import refusal
-from attest.x509 import load_crl, milliseconds
+from attest.schemes.intel_collateral import Collateral, read_collateral, told
+from attest.schemes.intel_quote import TD15, Quote, read_quote
+from attest.schemes.intel_refusals import STATUSES, check_certificates, closer
 
 TDX_MEDIA_TYPE = "application/vnd.etmcp.tdx-quote"
 SGX_MEDIA_TYPE = "application/vnd.etmcp.sgx-quote"
 VENDOR = "intel"
-STATUSES = frozenset(
-    {
-        *("UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"),
-        *("OutOfDate", "OutOfDateConfigurationNeeded"),
-    }
-)
-"""Of a platform that is not revoked (Intel SGX and TDX PCS API version 4, `tcbStatus`)."""
-MAX_COLLATERAL = 256 << 10
-_END = b"-----END CERTIFICATE-----"
-_BEGIN = b"-----BEGIN CERTIFICATE-----"
+LAUNCH = {"tdx": frozenset({"mrtd", "rtmr1", "rtmr2", "rtmr3"}), "sgx": frozenset({"mrenclave"})}
+_SEPT_VE_DISABLE = 1 << 28
 
 
 class TdxScheme:
@@ -44,20 +33,14 @@ class TdxScheme:
 
     def wants(self, evidence: Evidence) -> Sequence[str]:
         """The collateral of the platform's family."""
-        return (_document(read_quote(evidence.body, "tdx"), "tdx"),)
+        return (read_quote(evidence.body, "tdx").document,)
 
     def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:
         """See `Scheme.open`.
 
         Codes: `malformed`, `unsupported`, `chain`, `signature`, `expired`, `not_yet_valid`, `revoked`, `tcb`, `debug`.
         """
-        return open_tdx(evidence.body, endorsements, now)
-
-
-def open_tdx(data: bytes, endorsements: Endorsements, now: int) -> Claims:
-    """The claims of a TDX quote, whatever evidence it came in; raises as `TdxScheme.open`."""
-    quote = read_quote(data, "tdx")
-    return _open(quote, "tdx", endorsements, now, tdx_fields(quote), tdx_details(quote))
+        return open_quote(read_quote(evidence.body, "tdx"), endorsements, now)
 
 
 class SgxScheme:
@@ -67,117 +50,116 @@ class SgxScheme:
 
     def wants(self, evidence: Evidence) -> Sequence[str]:
         """The collateral of the platform's family."""
-        return (_document(read_quote(evidence.body, "sgx"), "sgx"),)
+        return (read_quote(evidence.body, "sgx").document,)
 
     def open(self, evidence: Evidence, endorsements: Endorsements, now: int) -> Claims:
         """See `TdxScheme.open`."""
-        quote = read_quote(evidence.body, "sgx")
-        registers = {"mrenclave": quote.part(64, 32), "mrsigner": quote.part(128, 32)}
-        details = {
-            "attributes": quote.part(48, 16),
-            "isvProdId": str(quote.number(256, 2)),
-            "isvSvn": str(quote.number(258, 2)),
-        }
-        return _open(quote, "sgx", endorsements, now, registers, details)
+        return open_quote(read_quote(evidence.body, "sgx"), endorsements, now)
 
 
-def _document(quote: Quote, tee: Tee) -> str:
-    """The name of the collateral: by family (FMSPC) and by which of Intel's two authorities certified the platform."""
-    parsed = _told(lambda: dcap_qvl.parse_quote(quote.data))
-    fmspc, authority = _told(parsed.fmspc), _told(parsed.ca)
-    if authority not in ("platform", "processor"):
-        raise EvidenceError("unsupported", "the quote's certificate is of neither of Intel's two authorities")
-    return f"intel/{tee}/{str(fmspc).lower()}/{authority}"
-
-
-def _open(
-    quote: Quote,
-    tee: Tee,
-    endorsements: Endorsements,
-    now: int,
-    measurement: Mapping[str, str],
-    details: Mapping[str, str],
-) -> Claims:
+def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
+    """The claims of a quote, whatever evidence it came in; raises as `TdxScheme.open`."""
     if quote.debug:
         raise EvidenceError("debug", "the quote is of a debug environment")
-    name, root = _document(quote, tee), _root(quote.chain)
+    name = quote.document
     data = endorsements.documents.get(name)
     if data is None:
         raise EvidenceError("chain", f"there is no {name}, what Intel says of this platform's family")
-    if len(data) > MAX_COLLATERAL:
-        raise EvidenceError("malformed", f"{name} is longer than {MAX_COLLATERAL} bytes")
-    seconds = now // 1000
-    collateral = _told(lambda: dcap_qvl.QuoteCollateralV3.from_json(data.decode()))
-    policy = dcap_qvl.QuotePolicy.claims_only(seconds)
-    verified = _told(lambda: dcap_qvl.QuoteVerifier(root).verify_with_policy(quote.data, collateral, seconds, policy))
-    said: dict[str, Any] = json.loads(_told(verified.to_json))
+    collateral = read_collateral(data, name)
+    said = _verify(quote, collateral, now)
+    collateral.check_signers()
     tcb, pck = said["tcb"], said["platform"]["pck"]
     status = str(tcb["status"])
     if status not in STATUSES:
-        raise EvidenceError(
-            "revoked" if status == "Revoked" else "tcb", f"the platform's TCB status is {status[:40]!r}"
-        )
-    expires = min(said["earliest_expiration_date"], said["qe_iden_earliest_expiration_date"]) * 1000
-    anchor = sha256_hex(root)
+        raise EvidenceError("tcb", f"TCB status {status[:40]!r} is not a known one")
+    anchor = sha256_hex(quote.chain[2])
     return Claims(
-        scheme=f"intel-{tee}",
+        scheme=f"intel-{quote.tee}",
         assurance="hardware",
         anchor=anchor,
         standing=endorsements.standing(VENDOR, anchor),
-        report_data=quote.body[-64:] if tee == "sgx" else quote.body[520:584],
-        debug=quote.debug,
+        report_data=quote.report_data,
+        debug=False,
         issued_at=0,
-        expires_at=expires,
-        measurement=measurement,
-        launch=frozenset({"mrenclave"} if tee == "sgx" else {"mrtd", "rtmr1", "rtmr2", "rtmr3"}),
-        details={**details, "fmspc": bytes(pck["fmspc"]).hex(), "qeStatus": str(said["qe"]["tcb_level"]["tcbStatus"])},
+        expires_at=_expiry(said, now),
+        measurement=_registers(quote),
+        launch=LAUNCH[quote.tee],
+        details=_details(quote, said),
         tcb=Tcb(status, frozenset(map(str, tcb["advisory_ids"])), _versions(quote, said)),
-        instance=f"ppid:{bytes(pck['ppid']).hex()}" if pck["ppid"] else None,
-        collateral_date=_date(data),
+        instance=f"ppid:{bytes(pck['ppid']).hex()}" if any(pck["ppid"]) else None,
+        collateral_date=collateral.issued(bytes(pck["pce_id"])),
     )
+
+
+def _verify(quote: Quote, collateral: Collateral, now: int) -> Mapping[str, Any]:
+    """What the library verified under the quote's own root, with no policy of its own but what no policy may waive."""
+    seconds, root = now // 1000, quote.chain[2]
+    policy = told(lambda: dcap_qvl.QuotePolicy.claims_only(seconds))
+    try:
+        verified = told(
+            lambda: dcap_qvl.QuoteVerifier(root).verify_with_policy(quote.data, collateral.parsed, seconds, policy)
+        )
+    except EvidenceError as e:
+        if e.code == "chain":
+            check_certificates(quote.chain, collateral.signers, collateral.root_crl, collateral.pck_crl, at=now)
+        raise closer(e, (collateral.tcb_info, collateral.qe_identity)) from e
+    return told(lambda: json.loads(verified.to_json()))
+
+
+def _expiry(said: Mapping[str, Any], now: int) -> int:
+    """The first end, ms, of all that was verified; the library holds not all beginnings and not the root's end."""
+    begin = max(said["latest_issue_date"], said["qe_iden_latest_issue_date"])
+    end = min(said["earliest_expiration_date"], said["qe_iden_earliest_expiration_date"])
+    if now // 1000 < begin:
+        raise EvidenceError("not_yet_valid", "a certificate or a part of the collateral begins later")
+    if now // 1000 > end:
+        raise EvidenceError("expired", "a certificate or a part of the collateral is past its end")
+    return end * 1000
+
+
+def _registers(quote: Quote) -> Mapping[str, str]:
+    if quote.tee == "sgx":
+        return {"mrenclave": quote.part(64, 32), "mrsigner": quote.part(128, 32)}
+    return {"mrtd": quote.part(136, 48)} | {f"rtmr{index}": quote.part(328 + 48 * index, 48) for index in range(4)}
+
+
+def _details(quote: Quote, said: Mapping[str, Any]) -> Mapping[str, str]:
+    """What else the processor says of the workload, and Intel of the platform."""
+    pck = said["platform"]["pck"]
+    details = {
+        "quoteVersion": str(quote.version),
+        "fmspc": bytes(pck["fmspc"]).hex(),
+        "qeStatus": str(said["qe"]["tcb_level"]["tcbStatus"]),
+    }
+    if pck["platform_instance_id"]:
+        details["platformInstanceId"] = bytes(pck["platform_instance_id"]).hex()
+    if quote.tee == "sgx":
+        return details | {
+            "attributes": quote.part(48, 16),
+            "miscSelect": quote.part(16, 4),
+            "isvExtProdId": quote.part(32, 16),
+            "configId": quote.part(192, 64),
+            "isvProdId": str(quote.number(256, 2)),
+            "isvSvn": str(quote.number(258, 2)),
+        }
+    details |= {
+        "tdAttributes": quote.part(120, 8),
+        "septVeDisable": "yes" if quote.number(120, 8) & _SEPT_VE_DISABLE else "no",
+        "xfam": quote.part(128, 8),
+        "mrSeam": quote.part(16, 48),
+        "mrSignerSeam": quote.part(64, 48),
+        "mrConfigId": quote.part(184, 48),
+        "mrOwner": quote.part(232, 48),
+        "mrOwnerConfig": quote.part(280, 48),
+    }
+    return details | ({"teeTcbSvn2": quote.part(584, 16)} if len(quote.body) == TD15 else {})
 
 
 def _versions(quote: Quote, said: Mapping[str, Any]) -> Mapping[str, int]:
     pck = said["platform"]["pck"]
     versions = {f"sgx{index:02}": value for index, value in enumerate(pck["cpu_svn"])}
-    versions |= {"pce": pck["pce_svn"], "evaluationDataNumber": said["tcb"]["eval_data_number"]}
-    if quote.version > 3:
-        versions |= {f"tdx{index:02}": value for index, value in enumerate(quote.body[:16])}
-    return versions
-
-
-def _date(collateral: bytes) -> int:
-    """When the oldest part that ages within a month was issued: what became known after it, it does not know.
-
-    The list of revoked authorities is made once a year, so its date says nothing of the rest.
-    """
-    outer = json.loads(collateral)
-    crl = load_crl(_told(lambda: bytes.fromhex(outer["pck_crl"])), "the list of revoked platforms")
-    return min(milliseconds(crl.last_update_utc), _issued(outer["tcb_info"]), _issued(outer["qe_identity"]))
-
-
-def _issued(part: str) -> int:
-    return int(datetime.fromisoformat(json.loads(part)["issueDate"]).timestamp() * 1000)
-
-
-def _root(chain: bytes) -> bytes:
-    """The last certificate of a PEM chain, in DER."""
-    text, _, rest = chain.rpartition(_END)
-    if rest.strip(b"\0\r\n ") or chain.count(_BEGIN) != 3:
-        raise EvidenceError("malformed", "the quote's certificates are not three in PEM and nothing else")
-    try:
-        return base64.b64decode(b"".join(text.rpartition(_BEGIN)[2].split()), validate=True)
-    except binascii.Error as e:
-        raise EvidenceError("malformed", "the quote's root certificate is not base64") from e
-
-
-def _told(call: Callable[[], Any]) -> Any:
-    """What the library returns; its errors, and panics if it had any, become ours."""
-    try:
-        return call()
-    except ValueError as e:
-        raise refusal(str(e)) from e
-    except (KeyboardInterrupt, SystemExit, MemoryError):
-        raise
-    except BaseException as e:  # a panic of Rust's is no Exception
-        raise EvidenceError("malformed", f"dcap-qvl failed: {type(e).__name__}") from e
+    versions["pce"] = pck["pce_svn"]
+    versions["evaluationDataNumber"] = min(said["tcb"]["eval_data_number"], said["qe"]["tcb_eval_data_number"])
+    if quote.tee == "sgx":
+        return versions | {"isvSvn": quote.number(258, 2)}
+    return versions | {f"tdx{index:02}": value for index, value in enumerate(quote.body[:16])}

@@ -4,7 +4,8 @@ Sources: Intel SGX ECDSA Quote Library API (version 3), Intel TDX DCAP Quoting L
 appendix A. Lengths are checked here since the library behind the schemes ignores what follows the last part.
 """
 
-from collections.abc import Mapping
+import base64
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,27 +21,60 @@ INTEL_QE = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 """The one vendor of quoting enclaves."""
 REPORT = 384
 TD10, TD15 = 584, 648
+MAX_CERTIFICATE = 16 << 10
+
 _BODIES = {2: TD10, 3: TD15}
-"""Of version 5, by body type; 1 is an SGX report, which no TD emits."""
+"""Of version 5, by body type; 1 is an SGX report, which no TD emits, and 4 is newer than what can be tested."""
 _CERTIFIED_REPORT, _PCK_CHAIN = 6, 5
-_DEBUG_SGX, _DEBUG_TD, _SEPT_VE_DISABLE = 1 << 1, 1, 1 << 28
+_DEBUG_SGX, _UNDER_DEBUG = 1 << 1, 0xFF
+_FAMILY = bytes.fromhex("060a2a864886f84d010d01040406")
+"""FMSPC in the SGX extension: 1.2.840.113741.1.13.1.4, then an OCTET STRING of 6."""
+_AUTHORITIES = {b"Intel SGX PCK Platform CA": "platform", b"Intel SGX PCK Processor CA": "processor"}
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """`data` ends with the last byte of the quote; `body` is the TD or enclave report, `chain` the PEM certificates."""
+    """`data` ends with the last byte of the quote; `body` is the TD or enclave report.
+
+    `chain` holds the platform's certificate (PCK), its issuer and the root, in DER. Nothing of it is authentic yet.
+    """
 
     data: bytes
+    tee: Tee
     version: int
     body: bytes
-    chain: bytes
+    chain: tuple[bytes, bytes, bytes]
 
     @property
     def debug(self) -> bool:
-        """Whether whoever runs the machine may look into it."""
-        if len(self.body) == REPORT:
-            return bool(int.from_bytes(self.body[48:56], "little") & _DEBUG_SGX)
-        return bool(int.from_bytes(self.body[120:128], "little") & _DEBUG_TD)
+        """Whether whoever runs the machine may look into it: debugger or profiler, all of the attributes' first byte.
+
+        Of an enclave the one attribute DEBUG.
+        """
+        if self.tee == "sgx":
+            return bool(self.number(48, 8) & _DEBUG_SGX)
+        return bool(self.number(120, 8) & _UNDER_DEBUG)
+
+    @property
+    def report_data(self) -> bytes:
+        """The 64 bytes that the workload chose."""
+        return self.body[320:384] if self.tee == "sgx" else self.body[520:584]
+
+    @property
+    def document(self) -> str:
+        """The name of the collateral: the family (FMSPC) and which of Intel's two authorities certified the platform.
+
+        Code `chain` where the certificate is none of a platform. It chooses a document and no more: the library reads
+        both again from the certificate that it verifies, and holds the document against them.
+        """
+        leaf = self.chain[0]
+        place = leaf.find(_FAMILY)
+        authorities = [name for text, name in _AUTHORITIES.items() if text in leaf]
+        if place < 0 or len(authorities) != 1:
+            raise EvidenceError("chain", "the quote's first certificate is not one that Intel gives a platform")
+        start = place + len(_FAMILY)
+        return f"intel/{self.tee}/{leaf[start : start + 6].hex()}/{authorities[0]}"
 
     def part(self, start: int, size: int) -> str:
         """A field of the body, in hex."""
@@ -75,32 +109,30 @@ def read_quote(data: bytes, tee: Tee) -> Quote:
         raise EvidenceError("malformed", "the quote is cut short")
     if any(data[used:]):
         raise EvidenceError("malformed", "there is something behind the quote")
-    return Quote(data[:used], version, data[start:end], _certificates(data[end + 4 : used], version))
+    text = _certification(data[end + 4 : used], version).rstrip(b"\0")
+    leaf, issuer, root = read_pem(text, 3, "the quote")
+    return Quote(data[:used], tee, version, data[start:end], (leaf, issuer, root))
 
 
-def tdx_fields(quote: Quote) -> Mapping[str, str]:
-    """The measurement registers of a TD."""
-    registers = {f"rtmr{index}": quote.part(328 + 48 * index, 48) for index in range(4)}
-    return {"mrtd": quote.part(136, 48)} | registers
+def read_pem(text: bytes, number: int, what: str) -> list[bytes]:
+    """Exactly this many certificates in PEM, and nothing before, between or behind them, as DER; code `malformed`."""
+    found: list[bytes] = []
+    place = 0
+    while place < len(text):
+        match = _PEM.match(text, place)
+        if match is None or len(found) == number or match.end() - place > 2 * MAX_CERTIFICATE:
+            break
+        try:
+            found.append(base64.b64decode(b"".join(match[1].split()), validate=True))
+        except ValueError as e:
+            raise EvidenceError("malformed", f"{what} has a certificate that is not base64") from e
+        place = match.end()
+    if place < len(text) or len(found) != number:
+        raise EvidenceError("malformed", f"{what} does not have {number} certificates in PEM and nothing else")
+    return found
 
 
-def tdx_details(quote: Quote) -> Mapping[str, str]:
-    """What else the TDX module says of a TD."""
-    details = {
-        "quoteVersion": str(quote.version),
-        "tdAttributes": quote.part(120, 8),
-        "septVeDisable": str(bool(quote.number(120, 8) & _SEPT_VE_DISABLE)).lower(),
-        "xfam": quote.part(128, 8),
-        "mrSeam": quote.part(16, 48),
-        "mrSignerSeam": quote.part(64, 48),
-        "mrConfigId": quote.part(184, 48),
-        "mrOwner": quote.part(232, 48),
-        "mrOwnerConfig": quote.part(280, 48),
-    }
-    return details | ({"teeTcbSvn2": quote.part(584, 16)} if len(quote.body) == TD15 else {})
-
-
-def _certificates(auth: bytes, version: int) -> bytes:
+def _certification(auth: bytes, version: int) -> bytes:
     """The PEM chain inside the authentication data, whose parts must fill each other exactly."""
     if version > 3:
         if _number(auth, 128, 2) != _CERTIFIED_REPORT or 134 + _number(auth, 130, 4) != len(auth):

@@ -29,8 +29,11 @@ def tcb_info(tee: Tee, family: bytes, issued: str, until: str) -> dict[str, Any]
     }
     if tee == "tdx":
         signed = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
-        module = {"tcb": {"isvsvn": 4}, "tcbDate": "2024-03-13T00:00:00Z", "tcbStatus": "UpToDate"}
-        info |= {"tdxModule": signed, "tdxModuleIdentities": [{"id": "TDX_01", **signed, "tcbLevels": [module]}]}
+        module = [
+            {"tcb": {"isvsvn": 4}, "tcbDate": "2024-03-13T00:00:00Z", "tcbStatus": "UpToDate"},
+            {"tcb": {"isvsvn": 2}, "tcbDate": "2023-08-09T00:00:00Z", "tcbStatus": "OutOfDate"},
+        ]
+        info |= {"tdxModule": signed, "tdxModuleIdentities": [{"id": "TDX_01", **signed, "tcbLevels": module}]}
     current = _level(tee, CPU_SVN, PCE_SVN, TDX_SVN) | {"tcbDate": "2024-03-13T00:00:00Z", "tcbStatus": "UpToDate"}
     older = _level(tee, bytes([2, *CPU_SVN[1:]]), 5, bytes([5, *TDX_SVN[1:]])) | {
         "tcbDate": "2018-01-04T00:00:00Z",
