@@ -7,6 +7,7 @@ import anyio
 
 from attest import wire
 from attest.manifest import TrustedManifest
+from attest.proven import ANY, Accepted
 from gateway.access import oauth
 from gateway.client import Audience
 from gateway.config import Server
@@ -131,7 +132,9 @@ async def _caller(
             if needed:
                 raise
         else:
-            return AttestedCaller(alias, session, appraisal, sealed=settings.seal is not False, clock=hub.clock)
+            sealed, accepting = settings.seal is not False, settings.accepting
+            proofs = ANY if accepting is None else Accepted(programs=accepting.programs)
+            return AttestedCaller(alias, session, appraisal, sealed=sealed, clock=hub.clock, proofs=proofs)
     if needed:
         raise Withheld(alias, "everything", "root" if offers else "unattested")
     return ObservedCaller(alias, session, hub.observer, server.launch())
