@@ -16,7 +16,7 @@ GOOD_TCB = frozenset({"", "UpToDate"})
 
 def ear(claims: Claims, assurance: Assurance, *, pinned: bool, expires_at: int) -> dict[str, Any]:
     """The result for accepted claims. `expires_at` in milliseconds; `exp` in seconds, as JWT has it."""
-    vector = _vector(claims, assurance)
+    vector = _vector(claims, assurance, pinned=pinned)
     result: dict[str, Any] = {
         "ear.status": _tier(max(vector.values())),
         "ear.trustworthiness-vector": vector,
@@ -47,8 +47,9 @@ def refused(error: AttestError) -> dict[str, Any]:
     return {"eat_profile": PROFILE, "submods": {"evidence": refusal}}
 
 
-def _vector(claims: Claims, assurance: Assurance) -> dict[str, int]:
-    """`executables` is affirmed only where the launch measurement was held against reference values."""
+def _vector(claims: Claims, assurance: Assurance, *, pinned: bool) -> dict[str, int]:
+    """`executables` is affirmed only where the launch measurement was held against reference values, and
+    `instance-identity` where it is known who this is: a machine that the policy names, or the key of an attester."""
     hardware = claims.assurance == "hardware"
     if claims.debug:
         platform = CONTRAINDICATED
@@ -56,8 +57,9 @@ def _vector(claims: Claims, assurance: Assurance) -> dict[str, int]:
         platform = 0
     else:
         platform = AFFIRMING if claims.tcb is None or claims.tcb.status in GOOD_TCB else WARNING
+    known = AFFIRMING if pinned or not hardware else 0
     return {
-        "instance-identity": WARNING if claims.standing == "test" else AFFIRMING,
+        "instance-identity": WARNING if claims.standing == "test" else known,
         "configuration": CONTRAINDICATED if claims.debug else AFFIRMING if hardware else 0,
         "executables": AFFIRMING if assurance == "hardware" else UNRECOGNISED,
         "file-system": 0,

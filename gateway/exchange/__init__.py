@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from attest.claims import Assurance
+from attest.claims import Assurance, Standing
 from attest.proven import Proven
 from attest.receipt import Receipt
 from attest.statement import Kind
@@ -45,6 +45,7 @@ class Answer:
     """The upstream's own result or error, and the receipt that covers it with everything a bundle needs.
 
     `evidence` is the text of the evidence resource behind an executor's receipt; `observer` the raw key of ours.
+    `standing` is that of the evidence's anchor: `test` is told wherever the verdict is.
     `proof` is there where the tool names a program and the answer is a result.
     """
 
@@ -58,11 +59,13 @@ class Answer:
     result: bytes
     evidence: str | None
     observer: bytes | None
+    standing: Standing
     proof: Proven | None
 
     def summary(self, server: str) -> dict[str, Any]:
         """The value of `_meta["com.etmcp/verification"]`."""
         proof = {} if self.proof is None else {"proof": self.proof.summary()}
+        anchor = {"anchor": "test-root"} if self.standing == "test" else {}
         return {
             "verdict": "verified" if self.kind == "executor-attested" else "observed",
             "kind": self.kind,
@@ -70,6 +73,7 @@ class Answer:
             "server": server,
             "receiptId": self.receipt.receipt_id,
             "time": "unproven",
+            **anchor,
             **proof,
         }
 
