@@ -15,7 +15,7 @@ from attest.encoding import sha256_hex
 from attest.errors import AttestError, CanonicalError
 from attest.note import NoteKey
 from attest.statement import Kind
-from gateway.appraising import Accepting, accepting
+from gateway.appraising import Accepting, Mark, accepting
 from gateway.endorsements import EndorsementSettings
 from gateway.errors import UserError
 from gateway.jsonc import plain
@@ -257,10 +257,10 @@ class Config:
     endorsements: EndorsementSettings = field(default_factory=EndorsementSettings)
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """What a change of is a change of the configuration: its own file, and those of appraisal policies."""
+    def policies(self) -> Mapping[Path, Mark | None]:
+        """The files of appraisal policies, as they were when they were read."""
         named = (server.etmcp.accepting for server in self.servers.values())
-        return (Path(self.source), *(one.file for one in named if one is not None and one.file is not None))
+        return {one.file: one.mark for one in named if one is not None and one.file is not None}
 
     @property
     def storing(self) -> str | None:

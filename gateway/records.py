@@ -66,6 +66,8 @@ class Records:
             answer.result,
             speaker,
         )
+        if answer.standing == "test":
+            statements.append(("INSERT INTO tested VALUES (?)", (answer.receipt.receipt_id,)))
         columns = "id,at,server,method,target,kind,assurance,outcome,receipt,params_salt,params,result,speaker"
         sql = f"INSERT INTO receipts ({columns}) VALUES ({','.join('?' * len(row))})"  # noqa: S608 - our own names
         await self._store.write(*statements, (sql, row))
@@ -97,9 +99,10 @@ class Records:
         await self._store.write((sql, row))
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
-        """The newest receipts, newest first."""
+        """The newest receipts, newest first; `anchor` is `test-root` or null."""
         columns = "id, at, server, method, target, kind, assurance, outcome"
-        rows = self._store.read(f"SELECT {columns} FROM receipts ORDER BY number DESC LIMIT ?", limit)  # noqa: S608
+        tested = "iif(id IN (SELECT id FROM tested), 'test-root', NULL) AS anchor"
+        rows = self._store.read(f"SELECT {columns}, {tested} FROM receipts ORDER BY number DESC LIMIT ?", limit)  # noqa: S608
         return [dict(row) for row in rows]
 
     def find(self, prefix: str) -> str:

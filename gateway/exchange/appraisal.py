@@ -38,13 +38,22 @@ class Appraised:
 
 
 class Appraisal:
-    """The current appraisal of one upstream. `clock` returns milliseconds since 1970."""
+    """The current appraisal of one upstream. `clock` returns milliseconds since 1970.
+
+    `outdated` says that the verifier's policy is another by now: nothing relies on an appraisal from then on.
+    """
 
     def __init__(
-        self, alias: str, session: Session, verifier: Verifier, source: Source, clock: Callable[[], int]
+        self,
+        alias: str,
+        session: Session,
+        verifier: Verifier,
+        source: Source,
+        clock: Callable[[], int],
+        outdated: Callable[[], bool] = lambda: False,
     ) -> None:
         self._alias, self._session, self._verifier, self._clock = alias, session, verifier, clock
-        self._source = source
+        self._source, self._outdated = source, outdated
         self._client = ClientFace({}, {"name": "etmcp", "version": "1"})
         # The accepted keys, replaced as a whole when they expire or a replica does not know them.
         self._current: Appraised | None = None
@@ -52,6 +61,8 @@ class Appraisal:
 
     async def current(self, *, not_key: str | None = None) -> Appraised:
         """An appraisal that has not run out, other than of `not_key`. Raises `Withheld` or `UpstreamError`."""
+        if self._outdated():
+            raise Withheld(self._alias, "everything", "superseded")
         async with self._lock:
             now = self._clock()
             held = self._current

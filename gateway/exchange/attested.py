@@ -149,6 +149,7 @@ class AttestedCaller:
             result=preimage,
             evidence=held.evidence,
             observer=None,
+            standing=held.result.claims.standing,
             proof=None,
             appraised=held.result,
             endorsements=held.endorsements,

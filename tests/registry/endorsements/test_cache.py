@@ -175,7 +175,14 @@ async def test_without_vendors_the_folder_is_all_there_is(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "name",
     [
-        *("", "../secret", "/etc/passwd", "intel/tdx/../../x/platform", "amd/milan/vcek/chain/..", "amd/rome/vcek/chain"),
+        *(
+            "",
+            "../secret",
+            "/etc/passwd",
+            "intel/tdx/../../x/platform",
+            "amd/milan/vcek/chain/..",
+            "amd/rome/vcek/chain",
+        ),
         *(f"amd/milan/vlek/{'0' * 33}", "intel/tdx/F0C06F000000/platform", f"amd/milan/vcek/{'0' * 16}", f"{CHAIN}\n"),
     ],
 )
