@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from attest.arguments import Arguments
-from attest.cli import Command, Given, UserError, bundle
+from attest.cli import Command, Given, UserError, bundle, cases, policy
 
 MAX_FILE = 256 << 20
-COMMANDS: Mapping[tuple[str, ...], tuple[Command, str]] = {}
+COMMANDS: Mapping[tuple[str, ...], tuple[Command, str]] = {
+    ("cases",): (cases, "Judge a table of evidence and proofs, and compare with the verdicts it expects."),
+    ("policy", "check"): (policy, "Say in words what an appraisal policy asks for."),
+}
 """What is no bundle: the words that name it, and what its help says."""
 
 
@@ -21,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     """The console script."""
     words = sys.argv[1:] if argv is None else argv
     command: Command = bundle
-    about, used = "Check a receipt bundle offline; or a command.", 0
+    about, used = "Check a receipt bundle offline; or a command: cases, policy check.", 0
     for name, (other, described) in COMMANDS.items():
         if tuple(words[: len(name)]) == name:
             command, about, used = other, described, len(name)

@@ -6,6 +6,7 @@ from attest.canonical import canonical
 from attest.encoding import Fields, b64encode
 from attest.errors import EvidenceError, ReceiptError
 from attest.evidence import Binding, Evidence
+from attest.proven import Attached
 from attest.receipt import Receipt
 
 FORMAT = "https://etmcp.com/bundle/v1"
@@ -16,7 +17,8 @@ MAX_PREIMAGE = 64 << 20
 class Bundle:
     """`params` and `result` are the canonical preimages.
 
-    `speaker` presents the key that signed: evidence and what it binds (executor), or a raw Ed25519 key (observer).
+    `speaker` presents the key that signed: evidence and what it binds (executor), or a raw Ed25519 key (observer);
+    `proof` is there where the result is proven.
     """
 
     receipt: Receipt
@@ -24,6 +26,7 @@ class Bundle:
     params: bytes
     result: bytes
     speaker: tuple[Evidence, Binding] | bytes
+    proof: Attached | None = None
 
     def encode(self) -> bytes:
         """The file: canonical JSON on one line."""
@@ -41,6 +44,7 @@ class Bundle:
                 "result": b64encode(self.result),
                 "evidence": evidence,
                 "observer": observer,
+                **({} if self.proof is None else {"proof": self.proof.to_json()}),
             }
         )
 
@@ -54,6 +58,7 @@ class Bundle:
         params = fields.base64("params", maximum=MAX_PREIMAGE)
         result = fields.base64("result", maximum=MAX_PREIMAGE)
         evidence, observer = fields.optional("evidence"), fields.optional("observer")
+        told = fields.optional("proof")
         fields.done()
         if evidence is None:
             speaker: tuple[Evidence, Binding] | bytes = Fields({"key": observer}, "observer", ReceiptError).hex(
@@ -63,7 +68,8 @@ class Bundle:
             inner = Fields(evidence, "the evidence", EvidenceError)
             speaker = (Evidence.from_cmw(inner.take("cmw")), Binding.from_json(inner.take("binding")))
             inner.done()
-        bundle = cls(receipt, salt, params, result, speaker)
+        proof = None if told is None else Attached.from_json(told, ReceiptError)
+        bundle = cls(receipt, salt, params, result, speaker, proof)
         if bundle.encode() != data:  # also refuses a bundle with both speakers
             raise ReceiptError("malformed", "the bundle is not in its one canonical form")
         return bundle

@@ -1,10 +1,23 @@
 """Policies in plain sentences, one per rule, in the order of the document. One vocabulary for all kinds of policy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy
+from attest.rules import (
+    DenyAdvisories,
+    DenyInstances,
+    Detail,
+    Instances,
+    MaxAge,
+    MaxCollateralAge,
+    MinTcb,
+    NoTestRoots,
+    OnlyAdvisories,
+    Schemes,
+    TcbStatus,
+)
 
 Verb = Literal["Requires", "Allows", "Denies", "Limits", "Notes"]
 """What must hold; what may be done; what may not whatever is allowed; how much; what a reader may overlook."""
@@ -46,8 +59,64 @@ def explain(policy: Policy, depth: int = 0) -> list[Sentence]:
             known = ", ".join(sorted(values)) or "nothing, so that none will do"
             rule = Sentence("Requires", f"the platform's measurement {register} to be one of: {known}", depth)
         case _:
-            rule = Sentence("Requires", f"what {type(policy).__name__} checks", depth)
+            rule = Sentence(*_said(policy), depth)
     return [rule, *(sentence for child in inner for sentence in explain(child, depth + 1))]
+
+
+def warnings(policy: Policy) -> list[str]:
+    """What a reader may overlook: that nothing can pass, or that less is asked than it seems."""
+    rules = list(_flattened(policy))
+    asked = any(isinstance(rule, MinAssurance) and rule.level == "hardware" for rule in rules)
+    notes: list[str] = []
+    if any(isinstance(rule, AllOf | AnyOf) and not rule.children for rule in rules):
+        notes.append("an empty rule refuses whatever reaches it")
+    if asked and not any(isinstance(rule, Measurement) for rule in rules):
+        notes.append("hardware needs reference values, and there are none here: only a manifest's can make it pass")
+    if not any(isinstance(rule, MinAssurance) and rule.level != "none" for rule in rules):
+        notes.append("no assurance is asked for, so that a process may vouch for itself")
+    if not any(isinstance(rule, Instances) for rule in rules) and asked:
+        notes.append("no machine is named: a genuine one elsewhere with the same program passes too")
+    return notes
+
+
+def _flattened(policy: Policy) -> Iterator[Policy]:
+    yield policy
+    if isinstance(policy, AllOf | AnyOf):
+        for child in policy.children:
+            yield from _flattened(child)
+
+
+def _said(policy: Policy) -> tuple[Verb, str]:  # noqa: PLR0911  one sentence a rule
+    match policy:
+        case Schemes(names):
+            return "Requires", f"evidence of one of these schemes: {_listed(names)}"
+        case MinTcb(versions):
+            floors = ", ".join(f"{name} {least}" for name, least in sorted(versions.items()))
+            return "Requires", f"security version numbers of at least: {floors or 'nothing'}"
+        case TcbStatus(statuses):
+            return "Requires", f"a TCB status, where the vendor has one, of: {_listed(statuses)}"
+        case DenyAdvisories(names):
+            return "Denies", f"platforms open to any of these advisories: {_listed(names)}"
+        case OnlyAdvisories(names):
+            return "Denies", f"platforms open to any advisory but these: {_listed(names)}"
+        case Instances(names):
+            return "Requires", f"one of these machines: {_listed(names)}"
+        case DenyInstances(names):
+            return "Denies", f"these machines, and any that hides which it is: {_listed(names)}"
+        case MaxAge(seconds):
+            return "Requires", f"evidence that answers our challenge or is at most {seconds} s old"
+        case MaxCollateralAge(seconds):
+            return "Requires", f"dated endorsements of the vendor that are at most {seconds} s old"
+        case Detail(name, values):
+            return "Requires", f"the platform's {name} to be one of: {_listed(values)}"
+        case NoTestRoots():
+            return "Denies", "evidence under a test root"
+        case _:
+            return "Requires", f"what {type(policy).__name__} checks"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing, so that none will do"
 
 
 def _safe(text: str) -> str:

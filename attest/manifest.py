@@ -7,7 +7,7 @@ not exactly one JSON meaning has no digest and cannot be pinned.
 """
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from attest.canonical import canonical
 from attest.dsse import Envelope
 from attest.encoding import Fields, sha256_hex
-from attest.errors import ManifestError
+from attest.errors import EvidenceError, ManifestError
 from attest.evidence import key_id
+from attest.program import Program
 from attest.statement import PAYLOAD_TYPE, STATEMENT_TYPE, Kind
 
 PREDICATE_TYPE = "https://etmcp.com/manifest/v1"
@@ -43,7 +44,8 @@ class Manifest:
     """`attesters` are the software attester keys (hex) that may speak for the server; `kind` is the least it promises.
 
     `tools` and `prompts` are by name, `templates` by URI template; `instructions` is `text_digest` of the server's
-    instructions, or None where it has none.
+    instructions, or None where it has none. `programs` are those, linted, that results of tools are proven under, by
+    tool: each is in the tool's definition too.
     """
 
     server: str
@@ -54,6 +56,7 @@ class Manifest:
     templates: Mapping[str, Pin]
     instructions: str | None
     attesters: frozenset[str]
+    programs: Mapping[str, Program] = field(default_factory=dict[str, Program])
 
     def encode(self) -> bytes:
         """The payload that is signed."""
@@ -69,6 +72,7 @@ class Manifest:
             "templates": pins(self.templates),
             "instructions": self.instructions,
             "attesters": sorted(self.attesters),
+            "programs": {name: program.to_json() for name, program in self.programs.items()},
         }
         subject = [{"name": self.server, "digest": {"sha256": sha256_hex(canonical(predicate))}}]
         return canonical(
@@ -77,7 +81,7 @@ class Manifest:
 
     @classmethod
     def decode(cls, payload: bytes) -> "Manifest":
-        """Read `encode`'s form strictly; raises `ManifestError("malformed")`."""
+        """Read `encode`'s form strictly; raises `ManifestError`: `malformed`, `program` for one that is refused."""
         outer = Fields.parse(payload, "the manifest", ManifestError)
         outer.constant("_type", STATEMENT_TYPE)
         outer.constant("predicateType", PREDICATE_TYPE)
@@ -101,8 +105,11 @@ class Manifest:
             _pins(fields.mapping("templates")),
             None if instructions is None else _hex32(instructions, "the instructions' digest"),
             frozenset(_hex32(attester, "an attester") for attester in fields.list("attesters")),
+            _programs(fields.mapping("programs")),
         )
         fields.done()
+        if not manifest.programs.keys() <= manifest.tools.keys():
+            raise ManifestError("malformed", "the manifest has a program of a tool that it has not")
         if manifest.encode() != payload:
             raise ManifestError("malformed", "the manifest is not in canonical form")
         return manifest
@@ -140,6 +147,16 @@ def text_digest(text: str) -> str:
 
 def _hex32(value: Any, what: str) -> str:
     return Fields({"hex": value}, what, ManifestError).digest("hex")
+
+
+def _programs(value: Mapping[str, Any]) -> dict[str, Program]:
+    programs: dict[str, Program] = {}
+    for name, told in value.items():
+        try:
+            programs[name] = Program.from_json(told)
+        except EvidenceError as e:
+            raise ManifestError("program", f"the program of {name[:80]!r} is refused: {e.detail}") from e
+    return programs
 
 
 def _pins(value: Mapping[str, Any]) -> dict[str, Pin]:

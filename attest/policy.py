@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from attest.claims import Assurance, Claims
-from attest.encoding import Fields
 from attest.errors import PolicyError
 
 RANK: dict[Assurance, int] = {"none": 0, "software": 1, "hardware": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What rules established: the registers they held against reference values, and whether the machine is pinned."""
+
+    covered: frozenset[str] = frozenset()
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,31 +23,31 @@ class Subject:
     """What a policy judges: authentic claims at `now` (ms).
 
     `challenged` says that the Evidence answers a nonce which this verifier made for it, so that it is fresh whatever
-    its date; `covered` are the registers that rules before or around this one held against reference values.
+    its date; `grounds` are those of the rules asked before this one.
     """
 
     claims: Claims
     now: int
     challenged: bool = False
-    covered: frozenset[str] = frozenset()
+    grounds: Grounds = Grounds()
 
 
 class Policy(Protocol):
     """What a relying party accepts."""
 
-    def check(self, subject: Subject) -> frozenset[str]:
-        """The registers that are covered now, those before included; raises `PolicyError` unless it accepts."""
+    def check(self, subject: Subject) -> Grounds:
+        """The grounds that hold now, those before included; raises `PolicyError` unless it accepts."""
         ...
 
 
-def graded(claims: Claims, covered: frozenset[str]) -> Assurance:
-    """What Evidence is worth whose registers `covered` were among the reference values.
+def graded(claims: Claims, grounds: Grounds) -> Assurance:
+    """What Evidence is worth on these grounds.
 
     Hardware that was not asked what it launched vouches for a machine, and for no program on it: that is `software`.
     """
     if claims.debug:
         return "none"
-    if claims.assurance == "hardware" and not (claims.launch and claims.launch <= covered):
+    if claims.assurance == "hardware" and not (claims.launch and claims.launch <= grounds.covered):
         return "software"
     return claims.assurance
 
@@ -51,17 +58,17 @@ class MinAssurance:
 
     level: Assurance
 
-    def check(self, subject: Subject) -> frozenset[str]:
+    def check(self, subject: Subject) -> Grounds:
         """Codes `debug`, `measurement`, `policy`: what keeps it from the level."""
-        claims, reached = subject.claims, graded(subject.claims, subject.covered)
+        claims, reached = subject.claims, graded(subject.claims, subject.grounds)
         if RANK[reached] < RANK[self.level]:
             if RANK[claims.assurance] < RANK[self.level]:
                 raise PolicyError("policy", f"assurance is {claims.assurance}, the policy asks for {self.level}")
             if claims.debug:
                 raise PolicyError("debug", "the environment is in debug mode")
-            missing = ", ".join(sorted(claims.launch - subject.covered))
+            missing = ", ".join(sorted(claims.launch - subject.grounds.covered))
             raise PolicyError("measurement", f"the policy has no reference values for {missing}, which hardware needs")
-        return subject.covered
+        return subject.grounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +78,22 @@ class Measurement:
     register: str
     reference_values: frozenset[str]
 
-    def check(self, subject: Subject) -> frozenset[str]:
+    def check(self, subject: Subject) -> Grounds:
         """Code `measurement`."""
         if subject.claims.measurement.get(self.register) not in self.reference_values:
             raise PolicyError("measurement", f"measurement {self.register!r} is not one of the reference values")
-        return subject.covered | {self.register}
+        return replace(subject.grounds, covered=subject.grounds.covered | {self.register})
 
 
 @dataclass(frozen=True, slots=True)
 class NotDebug:
     """The environment is not in debug mode."""
 
-    def check(self, subject: Subject) -> frozenset[str]:
+    def check(self, subject: Subject) -> Grounds:
         """Code `debug`."""
         if subject.claims.debug:
             raise PolicyError("debug", "the environment is in debug mode")
-        return subject.covered
+        return subject.grounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +102,20 @@ class AllOf:
 
     children: Sequence[Policy]
 
-    def check(self, subject: Subject) -> frozenset[str]:
-        """The first child's refusal, or code `policy` where there are none. `MinAssurance` is asked last."""
+    def check(self, subject: Subject) -> Grounds:
+        """The first child's refusal, or code `policy` where there are none.
+
+        Asked in their order, but `AllOf` after the others and `MinAssurance` last, which need the grounds of the rest.
+        """
         if not self.children:
             raise PolicyError("policy", "an empty policy accepts nothing")
-        for child in sorted(self.children, key=lambda child: isinstance(child, MinAssurance)):
-            subject = replace(subject, covered=child.check(subject))
-        return subject.covered
+        for child in sorted(self.children, key=_turn):
+            subject = replace(subject, grounds=child.check(subject))
+        return subject.grounds
+
+
+def _turn(rule: Policy) -> int:
+    return 2 if isinstance(rule, MinAssurance) else 1 if isinstance(rule, AllOf) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,7 @@ class AnyOf:
 
     children: Sequence[Policy]
 
-    def check(self, subject: Subject) -> frozenset[str]:
+    def check(self, subject: Subject) -> Grounds:
         """The last child's refusal, or code `policy` where there are none."""
         refusal = PolicyError("policy", "an empty policy accepts nothing")
         for child in self.children:
@@ -119,34 +133,3 @@ class AnyOf:
             except PolicyError as e:
                 refusal = e
         raise refusal
-
-
-def load(value: Any) -> Policy:
-    """Read a policy document (WIRE.md, "Policy"); raises `PolicyError("malformed")`.
-
-    One rule an object: `{"allOf": [...]}`, `{"anyOf": [...]}`, `{"minAssurance": "software"}`,
-    `{"measurement": {"register": ..., "values": [...]}}`, `{"notDebug": true}`.
-    """
-    rule = Fields(value, "the policy", PolicyError)
-    match cast(dict[str, Any], value):
-        case {"allOf": _}:
-            policy: Policy = AllOf([load(child) for child in rule.list("allOf")])
-        case {"anyOf": _}:
-            policy = AnyOf([load(child) for child in rule.list("anyOf")])
-        case {"minAssurance": ("none" | "software" | "hardware") as level}:
-            policy = MinAssurance(level)
-            rule.take("minAssurance")
-        case {"notDebug": True}:
-            policy = NotDebug()
-            rule.take("notDebug")
-        case {"measurement": _}:
-            fields = Fields(rule.take("measurement"), "the measurement rule", PolicyError)
-            values = fields.list("values")
-            if not all(isinstance(value, str) for value in values):
-                raise PolicyError("malformed", "the measurement rule needs strings as its values")
-            policy = Measurement(fields.text("register"), frozenset(cast(list[str], values)))
-            fields.done()
-        case _:
-            raise PolicyError("malformed", "the policy needs allOf, anyOf, minAssurance, measurement or notDebug")
-    rule.done()
-    return policy

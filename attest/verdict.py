@@ -1,21 +1,26 @@
 """Checks a bundle and says what it found, step by step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from attest.bundle import Bundle
 from attest.claims import Assurance, Claims, Endorsements, Scheme
+from attest.denylist import DEFAULT, Denylist
+from attest.ear import ear
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
 from attest.evidence import key_id
+from attest.groth16.pairing import fastest
 from attest.policy import AllOf, Policy, Subject, graded
+from attest.proof import ProofResult
+from attest.proven import check_attached
 from attest.receipt import MAX_SKEW_MS
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import Verifier
 
 OBSERVER = "observer"  # the anchors under which gateways sign what unattested servers returned
-STEPS = ("bundle", "signature", "statement", "evidence", "params", "result", "time", "trust", "policy")
+STEPS = ("bundle", "signature", "statement", "evidence", "params", "result", "time", "proof", "trust", "policy")
 NOTHING = AllOf([])
 
 
@@ -31,13 +36,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more."""
+    """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more.
+
+    `appraisal` is the evidence's as an EAR (`attest.ear`), None where there is none or it was not accepted.
+    """
 
     outcome: Literal["verified", "untrusted", "refused"]
     steps: tuple[Step, ...]
     receipt_id: str | None
     statement: Statement | None
     assurance: Assurance
+    appraisal: Mapping[str, Any] | None = None
+    proof: ProofResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For `etmcp-verify --json`."""
@@ -55,11 +65,21 @@ class Verdict:
                 "target": self.statement.target,
                 "time": "unproven",
             }
+            if self.proof is not None:
+                summary["proof"] = self.proof.to_json()
+        if self.appraisal is not None:
+            summary["appraisal"] = dict(self.appraisal)
         return summary
 
 
 def verify_bundle(
-    data: bytes, *, schemes: tuple[Scheme, ...], endorsements: Endorsements, policy: Policy | None, now: int
+    data: bytes,
+    *,
+    schemes: tuple[Scheme, ...],
+    endorsements: Endorsements,
+    policy: Policy | None,
+    now: int,
+    denylist: Denylist = DEFAULT,
 ) -> Verdict:
     """Check a bundle file; never raises for what the file holds. `now` in milliseconds since 1970.
 
@@ -70,23 +90,27 @@ def verify_bundle(
     5. `params`     the params digest covers the params,
     6. `result`     the result digest covers the result;
     7. `time`       the receipt's times are in order, in the past, and within the evidence's lifetime;
-    8. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
-    9. `policy`     the verifier's policy accepts it.
+    8. `proof`      the proof in it is of this call, under the program in the tool's definition that the receipt
+                    names, and is not withdrawn; `not checked` where there is none;
+    9. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
+    10. `policy`    the verifier's policy accepts it.
 
-    A failure of 1 to 7 or 9 refuses; 8, for want of an anchor or of a policy, leaves it `untrusted`.
+    A failure of 1 to 8 or 10 refuses; 9, for want of an anchor or of a policy, leaves it `untrusted`.
     """
     found = _Found()
     steps: list[Step] = []
     outcome: Literal["verified", "untrusted", "refused"] = "verified"
     try:
-        for name in _run(data, schemes, endorsements, policy, now, found):
-            steps.append(Step(name, "passed"))
+        for name in _run(data, schemes, endorsements, policy, now, found, denylist):
+            steps.append(Step(name, "not checked" if name == "proof" and found.proof is None else "passed"))
     except AttestError as e:
         name = STEPS[len(steps)]
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
-    return Verdict(outcome, tuple(steps), found.receipt_id, found.statement, found.assurance)
+    return Verdict(
+        outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal, found.proof
+    )
 
 
 @dataclass(slots=True)
@@ -96,6 +120,8 @@ class _Found:
     receipt_id: str | None = None
     statement: Statement | None = None
     assurance: Assurance = "none"
+    appraisal: Mapping[str, Any] | None = None
+    proof: ProofResult | None = None
 
 
 def _run(
@@ -105,6 +131,7 @@ def _run(
     policy: Policy | None,
     now: int,
     found: _Found,
+    denylist: Denylist,
 ) -> Iterator[str]:
     """Yield each step's name once it has passed; raise `AttestError` from the one that fails."""
     bundle = Bundle.decode(data)
@@ -152,11 +179,28 @@ def _run(
         raise ReceiptError("expired", "the receipt was made outside the evidence's lifetime")
     yield "time"  # 7
 
+    if bundle.proof is not None:
+        proven = check_attached(
+            bundle.proof,
+            definition=said.definition,
+            nonce=said.nonce,
+            params=bundle.params,
+            result=bundle.result,
+            pairing=fastest(),
+            now=now,
+            denylist=denylist,
+        )
+        found.proof = proven.result
+    yield "proof"  # 8
+
     if policy is None:
         raise PolicyError("policy", "no policy was given, and an empty policy accepts nothing")
     if not claims.anchored:
         raise EvidenceError("root", f"{claims.scheme} key {claims.anchor[:16]} is not an anchor that was given")
-    yield "trust"  # 8
+    yield "trust"  # 9
 
-    found.assurance = graded(claims, policy.check(Subject(claims, said.finished_at)))
-    yield "policy"  # 9
+    grounds = policy.check(Subject(claims, said.finished_at))
+    found.assurance = graded(claims, grounds)
+    if not observed:
+        found.appraisal = ear(claims, found.assurance, pinned=grounds.pinned, expires_at=claims.expires_at)
+    yield "policy"  # 10

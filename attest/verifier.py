@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
 from attest.claims import Assurance, Claims, Endorsements, Scheme
+from attest.ear import ear
 from attest.encoding import same
 from attest.errors import EvidenceError
 from attest.evidence import Binding, Evidence
@@ -17,12 +18,13 @@ _CHECKED = object()  # only this module holds it, so only `appraise` can make an
 class AttestationResult:
     """Holding one is the proof that `Verifier.appraise` accepted the Evidence for these keys.
 
-    `assurance` is what it is worth under that policy. `expires_at` in milliseconds since 1970: a receipt signed later
-    needs a new appraisal.
+    `assurance` is what it is worth under that policy, `pinned` whether the policy named the machine. `expires_at` in
+    milliseconds since 1970: a receipt signed later needs a new appraisal.
     """
 
     claims: Claims
     assurance: Assurance
+    pinned: bool
     binding: Binding
     expires_at: int
     _: KW_ONLY
@@ -38,20 +40,8 @@ class AttestationResult:
         return self.binding.key_id
 
     def to_json(self) -> dict[str, Any]:
-        """An EAR-shaped summary (draft-ietf-rats-ear-04); `ear.status` is affirming (2) or warning (32)."""
-        hardware = self.assurance == "hardware"
-        return {
-            "eat_profile": "tag:etmcp,2026:ear",
-            "submods": {
-                self.claims.scheme: {
-                    "ear.status": 2 if hardware else 32,
-                    "ear.trustworthiness-vector": {"instance-identity": 2, "hardware": 2 if hardware else 0},
-                    "assurance": self.assurance,
-                    "self-reported": dict(self.claims.self_reported),
-                }
-            },
-            "exp": self.expires_at // 1000,
-        }
+        """EAR-shaped (`attest.ear`)."""
+        return ear(self.claims, self.assurance, pinned=self.pinned, expires_at=self.expires_at)
 
 
 class Verifier:
@@ -80,9 +70,9 @@ class Verifier:
             raise EvidenceError("nonce", "the evidence answers another challenge")
         if not claims.anchored:  # 4
             raise EvidenceError("root", f"{claims.scheme} evidence under {claims.anchor[:16]}, not an anchor of ours")
-        covered = self._policy.check(Subject(claims, now, challenged=nonce is not None))  # 5
+        grounds = self._policy.check(Subject(claims, now, challenged=nonce is not None))  # 5
         until = min(claims.expires_at, now + maximum_age_ms)
-        return AttestationResult(claims, graded(claims, covered), binding, until, token=_CHECKED)
+        return AttestationResult(claims, graded(claims, grounds), grounds.pinned, binding, until, token=_CHECKED)
 
     def authenticate(self, evidence: Evidence, binding: Binding, now: int) -> Claims:
         """Steps 1 and 2 alone: what the Evidence says and whether it speaks of these keys; trust is not decided."""

@@ -17,6 +17,8 @@ RECEIPT = "com.etmcp/receipt"
 SEALED = "com.etmcp/sealed"
 REFUSAL = "com.etmcp/refusal"
 VERIFICATION = "com.etmcp/verification"
+PROGRAM = "com.etmcp/program"
+PROOF = "com.etmcp/proof"
 EVIDENCE_URI = "attest://evidence/"
 EVIDENCE_TEMPLATE = "attest://evidence/{nonce}"
 

@@ -12,7 +12,8 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from attest.errors import EvidenceError
 
@@ -20,12 +21,17 @@ MAX_CERTIFICATES = 10
 MAX_CERTIFICATE = 16 << 10
 MAX_CRL = 256 << 10
 
+P384_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+"""SEC 2, section 2.5.1."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _PEM = b"-----BEGIN "
 _SEQUENCE = 0x30
+_RSA_BITS = range(2048, 4097)
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _UNDERSTOOD = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid, x509.ExtendedKeyUsage.oid})
+_HARMLESS = r"Parsed a serial number which wasn't positive|Attribute's length must be"
 _FOREIGN = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension)
 
 T = TypeVar("T")
@@ -47,8 +53,7 @@ def load_certificates(data: bytes, what: str, *, maximum: int = MAX_CERTIFICATES
             _strictly(lambda der=der: x509.load_der_x509_certificate(der), what) for der in _split(data, what, maximum)
         ]
     for certificate in found:
-        # They are parsed when asked for: what is malformed in them is found here and not in the middle of a check.
-        _strictly(lambda certificate=certificate: (certificate.extensions, certificate.public_key()), what)
+        _strictly(lambda certificate=certificate: _touch(certificate), what)
     return found
 
 
@@ -56,7 +61,9 @@ def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
     """A certificate revocation list in DER; code `malformed`."""
     if len(data) > MAX_CRL:
         raise EvidenceError("malformed", f"{what}: longer than {MAX_CRL} bytes")
-    return _strictly(lambda: x509.load_der_x509_crl(data), what)
+    crl = _strictly(lambda: x509.load_der_x509_crl(data), what)
+    _strictly(lambda: (crl.extensions, crl.issuer, crl.last_update_utc, crl.signature_hash_algorithm), what)
+    return crl
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -66,7 +73,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 def serial_number(certificate: x509.Certificate) -> int:
     """The serial number, also where it is 0 as AMD's are."""
-    with _any_serial_number():
+    with _quietly():
         return certificate.serial_number
 
 
@@ -105,6 +112,7 @@ def check_chain(
     for place, certificate in enumerate(chain):
         name = certificate.subject.rfc4514_string()[:80]
         _check_extensions(certificate, name, place, understood, signs)
+        _check_key(certificate, name)
         issuer = chain[min(place + 1, len(chain) - 1)]
         if not isinstance(certificate.signature_hash_algorithm, _HASHES):
             raise EvidenceError("chain", f"the certificate of {name} is not signed over SHA-2")
@@ -113,6 +121,21 @@ def check_chain(
         except (InvalidSignature, *_FOREIGN) as e:
             by = issuer.subject.rfc4514_string()[:80]
             raise EvidenceError("chain", f"the certificate of {name} is not issued by {by}") from e
+
+
+def check_p384(certificate: x509.Certificate, r: int, s: int, signed: bytes, what: str) -> None:
+    """`certificate` has a key on P-384 (else code `chain`), and (r, s) is its ECDSA signature with SHA-384 over
+    `signed` (else code `signature`). `what` names that in the error.
+    """
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise EvidenceError("chain", f"{what}: the certificate of its signer has no key on P-384")
+    if not (0 < r < P384_ORDER and 0 < s < P384_ORDER):
+        raise EvidenceError("signature", f"{what} has a signature out of range")
+    try:
+        key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA384()))
+    except InvalidSignature as e:
+        raise EvidenceError("signature", f"{what} is not signed by its certificate's key") from e
 
 
 def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, at: int) -> None:
@@ -142,6 +165,17 @@ def is_revoked(crl: x509.CertificateRevocationList, certificate: x509.Certificat
     number = serial_number(certificate)
     found = _strictly(lambda: crl.get_revoked_certificate_by_serial_number(number), "the revocation list")
     return number > 0 and found is not None
+
+
+def _check_key(certificate: x509.Certificate, name: str) -> None:
+    """A longer key of RSA than any vendor's would cost time, and a shorter one proves nothing."""
+    match certificate.public_key():
+        case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1() | ec.SECP521R1()):
+            return
+        case rsa.RSAPublicKey(key_size=size) as key if size in _RSA_BITS and key.public_numbers().e < 1 << 32:
+            return
+        case _:
+            raise EvidenceError("chain", f"the certificate of {name} has a key of a kind or size that we do not take")
 
 
 def _check_extensions(
@@ -186,19 +220,27 @@ def _split(data: bytes, what: str, maximum: int) -> Iterator[bytes]:
     raise EvidenceError("malformed", f"{what}: more than {maximum} certificates")
 
 
+def _touch(certificate: x509.Certificate) -> None:
+    """Have everything parsed that is read later, so that what is malformed is found when it is loaded."""
+    _ = (certificate.extensions, certificate.public_key(), certificate.signature_hash_algorithm)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    for name in (certificate.subject, certificate.issuer):
+        name.rfc4514_string()
+
+
 def _strictly(load: Callable[[], T], what: str) -> T:
     try:
-        with _any_serial_number():
+        with _quietly():
             return load()
     except _FOREIGN as e:
         raise EvidenceError("malformed", f"{what}: {type(e).__name__} in the certificate or list") from e
 
 
 @contextmanager
-def _any_serial_number() -> Generator[None]:
-    """AMD gives every chip's certificate the serial number 0, which `cryptography` warns of."""
+def _quietly() -> Generator[None]:
+    """Without the warnings of two harmless things: AMD gives every chip's certificate the serial number 0, and a name
+    may be longer than its standard has it.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Parsed a serial number which wasn't positive", category=CryptographyDeprecationWarning
-        )
+        warnings.filterwarnings("ignore", _HARMLESS, category=UserWarning)
         yield

@@ -12,6 +12,7 @@ import anyio
 
 from attest import wire
 from attest.errors import AttestError
+from attest.proven import declaration
 from gateway import flags
 from gateway.client import SHARED, Audience, Client
 from gateway.errors import UserError, Withheld
@@ -108,7 +109,8 @@ class Aggregate:
         listing = member.offered(client.audience) or await member.survey(client.audience)
         definition, asked = self._approved(member, listing, what, name), {**params, "name": name}
         headers = _headers(listing, name, params) if what == "tool" else {}
-        reply = await self.rounds.answer(Request(member, method, asked, definition, client, headers))
+        declared = declaration(listing.offer.tools[name]) if what == "tool" else None
+        reply = await self.rounds.answer(Request(member, method, asked, definition, client, headers, declared))
         self._remember_task(alias, reply)
         return reply
 
@@ -309,7 +311,8 @@ class Aggregate:
         if listing.review.kind_lowered:
             raise Withheld(member.alias, f"{what} {name}", "kind")
         if f"{what} {name}" in listing.review.drifted:
-            raise Withheld(member.alias, f"{what} {name}", "drift")
+            code = "program" if f"{what} {name}" in listing.review.refused else "drift"
+            raise Withheld(member.alias, f"{what} {name}", code)
         return (listing.manifest.tools if what == "tool" else listing.manifest.prompts)[name].full
 
     async def _evidence(self, alias: str, nonce: str, params: Json, client: Client) -> Json:

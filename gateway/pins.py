@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from attest.canonical import canonical, parse
 from attest.dsse import Envelope
 from attest.encoding import sha256_hex
-from attest.errors import AttestError, ManifestError
+from attest.errors import AttestError, EvidenceError, ManifestError
 from attest.manifest import Manifest, Pin, TrustedManifest, open_manifest, text_digest
+from attest.proven import program_of
 from attest.statement import Kind
 from gateway import flags
 from gateway.errors import Withheld
@@ -94,21 +95,39 @@ class Offer:
         return ", ".join(parts if self.instructions is None else [*parts, INSTRUCTIONS])
 
     def manifest(self, attesters: frozenset[str] = frozenset(), without: frozenset[str] = frozenset()) -> Manifest:
-        """The manifest that would approve exactly this, but for the subjects `without`."""
+        """The manifest that would approve exactly this, but for the subjects `without`, and what nobody may approve."""
+
+        refused = self.refused()
 
         def pins(what: str, definitions: Mapping[str, Json]) -> dict[str, Pin]:
-            return {name: Pin.of(each) for name, each in definitions.items() if f"{what} {name}" not in without}
+            return {
+                name: Pin.of(each)
+                for name, each in definitions.items()
+                if f"{what} {name}" not in without | refused.keys()
+            }
 
+        tools = pins("tool", self.tools)
         return Manifest(
             self.server,
             self.version,
             self.kind,
-            pins("tool", self.tools),
+            tools,
             pins("prompt", self.prompts),
             pins("template", self.templates),
             None if INSTRUCTIONS in without else _digest(self.instructions),
             attesters,
+            {name: program for name in tools if (program := program_of(self.tools[name])) is not None},
         )
+
+    def refused(self) -> dict[str, str]:
+        """The tools whose program is refused, by subject, and why: their proofs would prove nothing."""
+        found: dict[str, str] = {}
+        for name, tool in self.tools.items():
+            try:
+                program_of(tool)
+            except EvidenceError as e:
+                found[f"tool {name}"] = f"its program is refused [{e.code}]: {plain(e.detail)[:200]}"
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +135,8 @@ class Review:
     """An offer against its manifest. `drifted` maps a subject (`tool NAME`) to what happened to it."""
 
     drifted: Mapping[str, str] = field(default_factory=dict[str, str])
+    # Those of them that no approval helps: tools whose program is refused.
+    refused: frozenset[str] = frozenset()
     removed: tuple[str, ...] = ()
     instructions_drifted: bool = False
     kind_lowered: bool = False
@@ -152,11 +173,18 @@ def review(offer: Offer, manifest: Manifest, known: Callable[[str], Any]) -> Rev
         elif (now := Pin.of(definition)) != pin:
             shown = "what the model is shown" if now.model != pin.model else "what only the client sees"
             drifted[subject] = f"changed in {shown}"
+    refused = offer.refused()
+    for name, tool in offer.tools.items():
+        subject = f"tool {name}"
+        if subject not in drifted | refused and program_of(tool) != manifest.programs.get(name):
+            drifted[subject] = "its program is not the one in the manifest"
+    drifted |= refused
     removed = tuple(subject for subject in pins if subject not in offered)
     gone = {subject: text for subject in removed if (text := known(pins[subject].full)) is not None}
     new = {subject: offered[subject] for subject in drifted if subject not in pins}
     return Review(
         drifted,
+        frozenset(refused),
         removed,
         _digest(offer.instructions) != manifest.instructions,
         RANK[offer.kind] < RANK[manifest.kind],

@@ -8,6 +8,8 @@ from attest import wire
 from attest.bundle import Bundle
 from attest.canonical import canonical, parse
 from attest.encoding import sha256_hex
+from attest.proof import Proof
+from attest.proven import Attached
 from attest.receipt import Receipt
 from attest.statement import Statement as Claim
 from gateway.errors import UserError
@@ -41,6 +43,12 @@ class Records:
             speaker = sha256_hex(answer.evidence.encode())
             if speaker not in self._evidence:
                 statements.append(("INSERT OR IGNORE INTO evidence VALUES (?, ?)", (speaker, answer.evidence)))
+        if (proof := answer.proof) is not None:
+            told = canonical(proof.attached.proof.to_json()).decode()
+            declared = proof.attached.definition.decode()
+            digest = sha256_hex(proof.attached.definition)
+            statements.append(("INSERT OR IGNORE INTO definitions VALUES (?, ?)", (digest, declared)))
+            statements.append(("INSERT INTO proofs VALUES (?, ?, ?)", (answer.receipt.receipt_id, digest, told)))
         row = (
             answer.receipt.receipt_id,
             self._clock(),
@@ -114,4 +122,9 @@ class Records:
             text = self._store.read("SELECT text FROM evidence WHERE id = ?", speaker)[0]["text"]
             spoken = wire.load_evidence(text)
         receipt = Receipt.from_json(parse(row["receipt"]))
-        return Bundle(receipt, row["params_salt"], row["params"], row["result"], spoken)
+        return Bundle(receipt, row["params_salt"], row["params"], row["result"], spoken, self._proof(receipt_id))
+
+    def _proof(self, receipt_id: str) -> Attached | None:
+        sql = "SELECT text, proof FROM proofs JOIN definitions ON definition = digest WHERE proofs.id = ?"
+        rows = self._store.read(sql, receipt_id)
+        return Attached(str(rows[0]["text"]).encode(), Proof.from_json(parse(rows[0]["proof"]))) if rows else None

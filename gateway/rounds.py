@@ -49,7 +49,7 @@ EXECUTOR: Kind = "executor-attested"
 @dataclass(frozen=True)
 class Request:
     """What a client wants of one server, in that server's names. `definition`: the digest of the approved tool;
-    `headers`: what of its arguments goes into HTTP headers."""
+    `headers`: what of its arguments goes into HTTP headers; `declared`: as in `Ask`."""
 
     member: Member
     method: str
@@ -57,6 +57,7 @@ class Request:
     definition: str | None
     client: Client
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    declared: bytes | None = None
 
     @property
     def purpose(self) -> Purpose:
@@ -316,6 +317,7 @@ def _ask(request: Request, link: Link, last: Round | None) -> Ask:
         down=_passing(client.down, link),
         deadline=anyio.current_time() + member.server.etmcp.timeout,
         headers=request.headers if link.session.era == "modern" else {},
+        declared=request.declared,
     )
 
 

@@ -39,8 +39,9 @@ SEALED_ONLY = "this server takes sealed calls only"
 
 @dataclass
 class Execution:
-    """How the current call ran, as its handler reports it; both end up in the receipt."""
+    """How the current call ran, as its handler reports it; both end up in the receipt, as the call's `nonce` does."""
 
+    nonce: str
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     usage: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -57,6 +58,12 @@ def report(*, environment: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
         canonical([dict(environment), dict(usage)])
         execution.environment.update(environment)
         execution.usage.update(usage)
+
+
+def call_nonce() -> str | None:
+    """The nonce, in hex, of the call that is running, for a tool that binds its own proof to it; None outside one."""
+    execution = _EXECUTION.get()
+    return None if execution is None else execution.nonce
 
 
 class Attested:
@@ -137,7 +144,7 @@ class Attested:
             call, keys, covered = self._admit(ctx.method, dict(ctx.params or {}), received_at)
         except Refused as e:
             raise _refusal(e) from e
-        execution = Execution()
+        execution = Execution(call.header.nonce)
         token = _EXECUTION.set(execution)
         try:
             answer = await self._run(replace(ctx, params=call.params), call.sealing, call_next)

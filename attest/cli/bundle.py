@@ -2,11 +2,13 @@
 
 import argparse
 import json
+from datetime import UTC, datetime
 
 from attest import schemes
 from attest.claims import Endorsements
 from attest.cli import Given, Said
-from attest.trust import load_policy, load_trust
+from attest.proof import ProofResult
+from attest.trust import load_policy, load_trust, preset
 from attest.verdict import Verdict, verify_bundle
 
 EXIT = {"verified": 0, "refused": 1, "untrusted": 3}
@@ -20,7 +22,7 @@ HEADLINE = {
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("bundle", metavar="FILE", help="bundle written by `etmcp receipts export`")
-    parser.add_argument("--policy", metavar="FILE", help="what you accept (JSON)")
+    parser.add_argument("--policy", metavar="POLICY", help="what you accept: a file (JSON), production or development")
     parser.add_argument("--trust", metavar="FILE", help="the keys and roots you trust (JSON)")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
@@ -28,11 +30,22 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
     trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
-    policy = given.load(options.policy, load_policy) if options.policy else None
+    policy = preset(options.policy) if options.policy else None
+    if options.policy and policy is None:
+        policy = given.load(options.policy, load_policy)
     data = given.read(options.bundle)
     verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now)
     lines = (json.dumps(verdict.to_json()),) if options.json else _described(verdict)
     return Said(lines, EXIT[verdict.outcome])
+
+
+def _proven(proof: ProofResult | None) -> tuple[str, ...]:
+    """What the proof shows, and what it does not; nothing where there is none: its step says so."""
+    if proof is None:
+        return ()
+    under = f"proven by {proof.scheme} under program {proof.program}, setup: {proof.setup}, denylist {proof.denylist}"
+    bound = "" if proof.bound else ": program output authentic, not bound to this call"
+    return (f"  {under}{bound}", f"  the proof does not say {', '.join(proof.to_json()['saysNothingOf'])}")
 
 
 def _described(verdict: Verdict) -> tuple[str, ...]:
@@ -42,7 +55,29 @@ def _described(verdict: Verdict) -> tuple[str, ...]:
         name = f"{said.method} {said.target}" if said.target else said.method
         lines.append(f"  {name} by {said.server['name']} {said.server['version']}")
         lines.append(f"  kind {said.kind}, assurance {verdict.assurance}, time unproven, receipt {verdict.receipt_id}")
+        lines += [f"  {line}" for line in _appraised(verdict)]
+        lines += _proven(verdict.proof)
     for number, step in enumerate(verdict.steps, 1):
         reason = f" [{step.code}] {step.detail}" if step.code else ""
         lines.append(f"  {number} {step.name:<10}{step.status}{reason}")
     return tuple(lines)
+
+
+def _appraised(verdict: Verdict) -> list[str]:
+    """What a reader must know of the evidence beyond its assurance."""
+    lines: list[str] = []
+    for scheme, result in (verdict.appraisal or {"submods": {}})["submods"].items():
+        if "assumes" not in result and "anchor" not in result:
+            continue  # software: all there is to say is its assurance
+        told = [f"evidence {scheme}", f"instance {result['instance']}"]
+        if "collateralDate" in result:
+            told.append(f"collateral of {_day(result['collateralDate'])}")
+        if "anchor" in result:
+            told.append(str(result["anchor"]))
+        told += [f"assumes {assumed}" for assumed in result.get("assumes", ())]
+        lines.append(", ".join(told))
+    return lines
+
+
+def _day(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d")

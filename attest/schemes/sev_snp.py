@@ -9,10 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import NameOID
 
 from attest.claims import Claims, Endorsements, Tcb
@@ -22,6 +18,7 @@ from attest.schemes.snp_report import SIZE, Report, TcbVersion, read_report, rea
 from attest.x509 import (
     check_chain,
     check_crl,
+    check_p384,
     check_validity,
     expiry,
     fingerprint,
@@ -36,8 +33,6 @@ MEDIA_TYPE = "application/vnd.etmcp.sev-snp"
 SCHEME = "amd-sev-snp"
 VENDOR = "amd"
 
-ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
-"""Of P-384 (SEC 2 section 2.5.1)."""
 OID = "1.3.6.1.4.1.3704.1"
 PRODUCT_NAME, HARDWARE_ID, SPL = f"{OID}.2", f"{OID}.4", f"{OID}.3"
 BRANDS = {
@@ -83,7 +78,7 @@ class SevSnpScheme:
         _check_certificates(chain, report.kind, now)
         spl = _extensions(chain.leaf)
         chip = _check_platform(report, spl)
-        _check_signature(report, chain.leaf)
+        check_p384(chain.leaf, report.r, report.s, report.body, "the SEV-SNP report")
         end = expiry(chain.line)
         if chain.crl is not None and chain.crl.next_update_utc is not None:
             end = min(end, milliseconds(chain.crl.next_update_utc))
@@ -180,18 +175,6 @@ def _check_platform(report: Report, told: Mapping[str, bytes]) -> bytes:
     if not hidden and hardware != report.chip_id:
         raise EvidenceError("chain", "the VCEK is another chip's than the report's")
     return hardware
-
-
-def _check_signature(report: Report, leaf: x509.Certificate) -> None:
-    key = leaf.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise EvidenceError("chain", f"the {report.kind.upper()} has no key on P-384")
-    if not (0 < report.r < ORDER and 0 < report.s < ORDER):
-        raise EvidenceError("signature", "the SEV-SNP report has a signature out of range")
-    try:
-        key.verify(encode_dss_signature(report.r, report.s), report.body, ec.ECDSA(hashes.SHA384()))
-    except InvalidSignature as e:
-        raise EvidenceError("signature", "the SEV-SNP report is not signed by this key") from e
 
 
 def _extensions(leaf: x509.Certificate) -> Mapping[str, bytes]:

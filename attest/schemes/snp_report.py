@@ -5,11 +5,11 @@ Sources: SEV Secure Nested Paging Firmware ABI Specification, AMD document 56860
 versions 2 to 5); GHCB specification, AMD document 56421, "SNP Extended Guest Request" (the table).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from attest.errors import EvidenceError
-from attest.x509 import MAX_CERTIFICATE
+from attest.x509 import MAX_CERTIFICATE, MAX_CERTIFICATES
 
 SIZE = 1184
 SIGNED = 0x2A0
@@ -77,7 +77,7 @@ class Report:
     @property
     def debug(self) -> bool:
         """Guest policy, bit 19: the host may read the guest's memory."""
-        return self._may(19)
+        return bool(self.policy >> 19 & 1)
 
     @property
     def chip_id(self) -> bytes:
@@ -89,11 +89,8 @@ class Report:
         """REPORTED_TCB as it stands in the report."""
         return self.body[0x180:0x188]
 
-    def _may(self, bit: int) -> bool:
-        return bool(self.policy >> bit & 1)
-
     def details(self) -> dict[str, str]:
-        """What else the platform says, in words; hex for digests and raw fields, `true` and `false` for bits."""
+        """What else the platform says, in words; hex for digests and raw fields, `yes` and `no` for bits."""
         told = {
             "version": str(self.version),
             "vmpl": str(self.vmpl),
@@ -113,8 +110,8 @@ class Report:
         if self.cpu is not None:
             told["familyModel"] = "/".join(map(str, self.cpu))
         bits = {"smtAllowed": 16, "migrationAgent": 18, "singleSocket": 20}
-        told |= {name: str(self._may(bit)).lower() for name, bit in bits.items()}
-        return told | {name: str(bool(self.platform_info >> bit & 1)).lower() for name, bit in _PLATFORM.items()}
+        told |= {name: _word(self.policy >> bit) for name, bit in bits.items()}
+        return told | {name: _word(self.platform_info >> bit) for name, bit in _PLATFORM.items()}
 
 
 _PLATFORM = {
@@ -172,27 +169,42 @@ def read_report(raw: bytes) -> Report:
 def read_table(raw: bytes) -> Mapping[str, bytes]:
     """The certificates in a GHCB certificate table by name (`vcek`, `vlek`, `ask`, `ark`); code `malformed`.
 
-    No bytes are no table. Entries with other GUIDs are passed over, a revocation list among them: one that the
-    evidence brings along may be an old one.
+    No bytes are no table; what no entry covers is zero. Entries with other GUIDs are passed over, a revocation list
+    among them: one that the evidence brings along may be an old one.
     """
     found: dict[str, bytes] = {}
     if not raw:
         return found
     if len(raw) > MAX_TABLE:
         raise EvidenceError("malformed", f"the SEV-SNP certificate table is longer than {MAX_TABLE} bytes")
-    for place in range(0, len(raw), _ENTRY):
-        entry = raw[place : place + _ENTRY]
-        if entry == bytes(_ENTRY):
-            return found
-        begin, length = _integer(entry, 16, 4), _integer(entry, 20, 4)
-        if begin + length > len(raw) or length > MAX_CERTIFICATE:
-            raise EvidenceError("malformed", "the SEV-SNP certificate table has an entry that reaches past its end")
-        name = _GUIDS.get(entry[:16])
+    entries = list(_entries(raw))
+    head = _ENTRY * (len(entries) + 1)
+    rest = bytearray(raw)
+    rest[:head] = bytes(head)
+    for guid, begin, length in entries:
+        if not length:
+            continue
+        if begin < head or begin + length > len(raw) or length > MAX_CERTIFICATE:
+            raise EvidenceError("malformed", "the SEV-SNP certificate table has an entry that reaches out of it")
+        name = _GUIDS.get(guid)
         if name in found:
             raise EvidenceError("malformed", f"the SEV-SNP certificate table has two of {name}")
-        if name is not None and length:
+        if name is not None:
             found[name] = raw[begin : begin + length]
-    raise EvidenceError("malformed", "the SEV-SNP certificate table has no last entry")
+        rest[begin : begin + length] = bytes(length)
+    if any(rest):
+        raise EvidenceError("malformed", "the SEV-SNP evidence has bytes that no entry of its table covers")
+    return found
+
+
+def _entries(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """GUID, offset and length of each entry before the last, which is zero."""
+    for place in range(0, min(len(raw), _ENTRY * (MAX_CERTIFICATES + 1)), _ENTRY):
+        entry = raw[place : place + _ENTRY]
+        if entry == bytes(_ENTRY):
+            return
+        yield entry[:16], _integer(entry, 16, 4), _integer(entry, 20, 4)
+    raise EvidenceError("malformed", f"the SEV-SNP certificate table has no end after {MAX_CERTIFICATES} entries")
 
 
 def _check_reserved(raw: bytes, version: int, policy: int, flags: int, vmpl: int) -> None:
@@ -223,6 +235,10 @@ def _products(cpu: tuple[int, int, int] | None) -> tuple[str, ...]:
             return ("turin",)
         case (family, model, _):
             raise EvidenceError("unsupported", f"SEV-SNP processor of family {family} model {model}")
+
+
+def _word(bit: int) -> str:
+    return "yes" if bit & 1 else "no"
 
 
 def _integer(raw: bytes, offset: int, size: int) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from attest.claims import Assurance
+from attest.proven import Proven
 from attest.receipt import Receipt
 from attest.statement import Kind
 from gateway.upstream import DEAF, Downlink, Json
@@ -13,7 +14,8 @@ from gateway.upstream.session import ClientFace
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request in the upstream's own names. `definition` is the digest of the approved tool or prompt.
+    """One request in the upstream's own names. `definition` is the digest of the approved tool or prompt; `declared` is
+    that tool itself, as canonical JSON, where it names a program: then its results have to be proven.
 
     `params` carry the client's `_meta` without our keys; `previous` is the receipt id of the round before, if this
     continues a multi-round-trip. `deadline` is on the event loop's clock; `headers` are further HTTP headers, which
@@ -29,6 +31,7 @@ class Ask:
     down: Downlink
     deadline: float
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    declared: bytes | None = None
 
 
 def listing(method: str, params: Json, deadline: float) -> Ask:
@@ -42,6 +45,7 @@ class Answer:
     """The upstream's own result or error, and the receipt that covers it with everything a bundle needs.
 
     `evidence` is the text of the evidence resource behind an executor's receipt; `observer` the raw key of ours.
+    `proof` is there where the tool names a program and the answer is a result.
     """
 
     body: Json  # {"result": ...} or {"error": ...}, as the upstream made it
@@ -54,9 +58,11 @@ class Answer:
     result: bytes
     evidence: str | None
     observer: bytes | None
+    proof: Proven | None
 
     def summary(self, server: str) -> dict[str, Any]:
         """The value of `_meta["com.etmcp/verification"]`."""
+        proof = {} if self.proof is None else {"proof": self.proof.summary()}
         return {
             "verdict": "verified" if self.kind == "executor-attested" else "observed",
             "kind": self.kind,
@@ -64,6 +70,7 @@ class Answer:
             "server": server,
             "receiptId": self.receipt.receipt_id,
             "time": "unproven",
+            **proof,
         }
 
 

@@ -16,6 +16,7 @@ from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Kind, Statement
 from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
+from gateway.exchange.proofs import wanted
 from gateway.upstream import Json, UpstreamGarbled
 from gateway.upstream.session import Session
 
@@ -57,13 +58,18 @@ class ObservedCaller:
         return self.witness(ask, reply, received_at)
 
     def witness(self, ask: Ask, reply: Json, received_at: int) -> Answer:
-        """Sign a raw reply that came for `ask`, asked at `received_at`. Raises `Withheld`, `UpstreamGarbled`."""
+        """Sign a raw reply that came for `ask`, asked at `received_at`. Raises `Withheld`, `UpstreamGarbled`.
+
+        What must be proven is not passed on: a server that is not asked for receipts cannot know the call's nonce.
+        """
         observer = self._observer
         try:
             body, preimage, outcome = self._body(reply, ask.method)
             params = wire.covered_params(ask.params)
         except CanonicalError as e:
             raise Withheld(self._alias, f"the answer to {ask.method}", "ambiguous") from e
+        if wanted(ask, body):
+            raise Withheld(self._alias, f"the answer to {ask.method}", "unproven")
         params_salt, result_salt = secrets.token_bytes(32), secrets.token_bytes(32)
         statement = Statement(
             kind=self.kind,
@@ -97,6 +103,7 @@ class ObservedCaller:
             result=preimage,
             evidence=None,
             observer=observer.public_key,
+            proof=None,
         )
 
     async def fetch(self, ask: Ask) -> Json:

@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 
 from attest.arguments import Arguments
-from servers.tee.cli import doctor, host, http, library, policy, replay, selftest, stdio
+from servers.tee.cli import doctor, host, http, library, policy, prove, replay, selftest, stdio
 from servers.tee.cli.context import Context, UserError, default_cache, fail, forget_output
 from servers.tee.sandbox import SandboxError
 
-COMMANDS = (stdio, http, host, library, replay, policy, selftest, doctor)
+COMMANDS = (stdio, http, host, library, prove, replay, policy, selftest, doctor)
 
 
 class _Everywhere(Arguments):

@@ -17,6 +17,8 @@ from servers.tee.engine import Engine, Progress, Refusal
 from servers.tee.library.folder import Entry
 from servers.tee.library.library import Library
 from servers.tee.policy import Policy
+from servers.tee.proving.tool import NAME as SCORE
+from servers.tee.proving.tool import Score
 from servers.tee.results import Shelf
 from servers.tee.sandbox import Failure, HostCall, Job, Outcome, SandboxError
 
@@ -59,19 +61,35 @@ class BadArgument(Exception):
 
 
 class Functions:
-    """The functions of one library on one engine. `clock` returns milliseconds since 1970."""
+    """The functions of one library on one engine, and `score`, or why there is none.
 
-    def __init__(self, engine: Engine, library: Library, clock: Callable[[], int], fetch: Fetch | None) -> None:
+    `clock` returns milliseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        library: Library,
+        clock: Callable[[], int],
+        fetch: Fetch | None,
+        score: Score | str = "it proves what is not repeated here",
+    ) -> None:
         self._engine, self.library, self._clock, self._fetch = engine, library, clock, fetch
+        self._score = score
         # What each function may use as it was last called, and that policy's digest; changed by `_granted` alone.
         self._grants: dict[str, tuple[Entry, Policy, str]] = {}
 
     def tools(self) -> list[Tool]:
         """What `tools/list` shows: all that can be called, in the order of their names."""
-        return [definition(self.library.entries[name]) for name in sorted(self.library.entries)]
+        tools = [definition(entry) for entry in self.library.entries.values()]
+        if isinstance(self._score, Score):
+            tools.append(self._score.definition())
+        return sorted(tools, key=lambda tool: tool.name)
 
     async def call(self, name: str, arguments: Json, shelf: Shelf, progress: Progress) -> CallToolResult:
         """The result of one call; whatever goes wrong with it is a tool error. Raises `Unknown`."""
+        if name == SCORE:
+            return await self._scored(arguments)
         entry = self.library.entries.get(name)
         if entry is None:
             problem = next((each.detail for each in self.library.problems if each.name == name), None)
@@ -88,6 +106,11 @@ class Functions:
         outcome = _checked(entry, outcome)
         self._report(entry, job, outcome, policy_digest)
         return answer(outcome, shelf)
+
+    async def _scored(self, arguments: Json) -> CallToolResult:
+        if isinstance(self._score, str):
+            raise Unknown(f"there is no tool {SCORE!r}: {self._score}")
+        return await self._score.call(arguments)
 
     def _granted(self, entry: Entry) -> tuple[Policy, str]:
         found = self._grants.get(entry.function.name)

@@ -32,6 +32,7 @@ from servers.identity import EVERY_MS, Identity
 from servers.tee.engine import Engine
 from servers.tee.functions import Fetch, Functions, Unknown
 from servers.tee.library.library import Library
+from servers.tee.proving.tool import Score
 from servers.tee.results import TEMPLATE, Shelves
 
 NAME = "etmcp-tee"
@@ -152,12 +153,13 @@ def build(
     clock: Callable[[], int],
     say: Callable[[str], None],
     fetch: Fetch,
+    score: Score | str,
     require_sealed: bool,
     every: int = EVERY_MS,
 ) -> TeeServer:
     """The server, attested. `clock` returns milliseconds since 1970; `say` takes lines for people; `every` is how long
     (ms) a pair of keys is in force."""
-    server = TeeServer(Functions(engine, library, clock, fetch), say, version=version)
+    server = TeeServer(Functions(engine, library, clock, fetch, score), say, version=version)
     told = {"name": NAME, "version": version}
     policy_digest = engine.policy.digest()
     environments = {tier: dict(sandbox.environment) for tier, sandbox in engine.tiers.items()}

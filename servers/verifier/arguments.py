@@ -40,7 +40,7 @@ class VerifyInclusion(Arguments):
     )
 
 
-BUNDLE = """Check a receipt bundle offline in nine numbered steps: the signature, the evidence behind its key,
+BUNDLE = """Check a receipt bundle offline in ten numbered steps: the signature, the evidence behind its key,
 that it covers these params and this result, its times, and whether it leads to a trusted root. The outcome is
 verified only under roots: those of this server, or those in the call, and `roots` says which; without any it is
 at best untrusted, that is sound in itself and no more. Give trust and policy only if you have them from whoever

@@ -1,4 +1,4 @@
-"""A bundle offline: the nine steps in order, nothing in the file unbound, and trust only from outside."""
+"""A bundle offline: the ten steps in order, nothing in the file unbound, and trust only from outside."""
 
 import json
 from dataclasses import replace
@@ -58,7 +58,7 @@ def test_the_assurance_is_that_of_the_evidence_and_an_observer_has_none() -> Non
 def test_without_anchors_or_policy_it_is_untrusted_and_worth_nothing(data: bytes) -> None:
     for verdict in (verify(data, endorsements=Endorsements({})), verify(data, policy=None)):
         assert (verdict.outcome, verdict.assurance) == ("untrusted", "none")
-        assert [step.status for step in verdict.steps] == ["passed"] * 7 + ["failed", "not checked"]
+        assert [step.status for step in verdict.steps] == ["passed"] * 7 + ["not checked", "failed", "not checked"]
     assert failure(verify(data, policy=None)) == ("trust", "policy")
     assert failure(verify(data, endorsements=Endorsements({}))) == ("trust", "root")
 
@@ -176,7 +176,7 @@ def test_the_earliest_failing_step_is_named(made: Bundle, found: tuple[str, str]
 
 def test_what_was_not_checked_is_never_shown_as_passed() -> None:
     verdict = verify(says(params_digest="00" * 32).encode())
-    assert [step.status for step in verdict.steps] == ["passed"] * 4 + ["failed"] + ["not checked"] * 4
+    assert [step.status for step in verdict.steps] == ["passed"] * 4 + ["failed"] + ["not checked"] * 5
     summary = verdict.to_json()
     assert summary["outcome"] == "refused"
     assert not {"kind", "assurance", "server", "target"} & set(summary)
@@ -184,7 +184,8 @@ def test_what_was_not_checked_is_never_shown_as_passed() -> None:
 
 def test_the_summary_of_a_verified_bundle_says_what_it_is_and_that_time_is_unproven() -> None:
     summary = verify(GOOD).to_json()
-    assert summary | {"steps": None} == {
+    assert summary | {"steps": None, "appraisal": None} == {
+        "appraisal": None,
         "outcome": "verified",
         "receiptId": receipt().receipt_id,
         "steps": None,

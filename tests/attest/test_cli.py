@@ -57,7 +57,7 @@ def test_a_good_bundle_is_verified_with_exit_code_0() -> None:
     assert lines[1] == "  tools/call add by calculator 1.0.0"
     assert f"executor-attested, assurance software, time unproven, receipt {receipt().receipt_id}" in lines[2]
     assert [line.split() for line in lines[3:]][:2] == [["1", "bundle", "passed"], ["2", "signature", "passed"]]
-    assert len(lines) == 12
+    assert len(lines) == 13
 
 
 @pytest.mark.parametrize("arguments", [(GOOD,), (GOOD, *MINE[:2]), (GOOD, *MINE[2:]), (UNTRUSTED, *MINE)])
@@ -66,7 +66,7 @@ def test_without_trust_or_policy_or_anchor_the_exit_code_is_3(arguments: tuple[s
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout.startswith("self-consistent, untrusted")
     assert "assurance none" in done.stdout
-    assert "9 policy    not checked" in done.stdout
+    assert "10 policy    not checked" in done.stdout
 
 
 def test_a_bundle_that_is_wrong_is_refused_with_exit_code_1() -> None:
@@ -95,8 +95,9 @@ def test_json_says_outcome_steps_and_what_is_known(path: Path, outcome: str, cod
     told = json.loads(done.stdout)
     assert told["outcome"] == outcome
     known = {"kind", "assurance", "server", "method", "target", "time"} if outcome != "refused" else set[str]()
+    known |= {"appraisal"} if outcome == "verified" else set()
     assert set(told) == {"outcome", "receiptId", "steps"} | known
-    assert [step["step"] for step in told["steps"]] == list(range(1, 10))
+    assert [step["step"] for step in told["steps"]] == list(range(1, 11))
     assert all(set(step) == {"step", "name", "status", "code", "detail"} for step in told["steps"])
     assert told.get("time", "unproven") == "unproven"
     assert told.get("assurance") == {"verified": "software", "untrusted": "none"}.get(outcome)
@@ -146,14 +147,14 @@ def test_an_endless_file_is_refused_and_not_read_to_its_end() -> None:
 
 
 def test_a_bundle_cannot_paint_a_verdict_on_the_terminal(written: Path) -> None:
-    forged = {"name": "x\x1b[2J\rverified\n  9 policy    passed\u202e", "version": "\u00e9"}
+    forged = {"name": "x\x1b[2J\rverified\n  10 policy    passed\u202e", "version": "\u00e9"}
     written.write_bytes(bundle(replace(STATEMENT, server=forged)).encode())
     for encoding in ("utf-8", "ascii"):
         done = run(written, environment={"PYTHONIOENCODING": encoding})
         assert (done.returncode, done.stderr) == (3, "")
         assert done.stdout.isascii()
         assert all(char.isprintable() for char in done.stdout.replace("\n", ""))
-        assert len(done.stdout.splitlines()) == 12
+        assert len(done.stdout.splitlines()) == 13
     unknown = json.dumps({"format": "\u202e", "\x1b[2J\nverified": 1})
     written.write_text(unknown)
     assert "\x1b" not in run(written).stdout
@@ -168,7 +169,7 @@ def test_time_is_the_clock_of_this_machine(written: Path) -> None:
 
 def test_an_observers_bundle_needs_a_policy_that_accepts_no_assurance(written: Path) -> None:
     written.write_bytes(observed_bundle(OBSERVED).encode())
-    assert "9 policy    failed [policy]" in run(written, *MINE).stdout
+    assert "10 policy    failed [policy]" in run(written, *MINE).stdout
     policy = written.with_name("policy.json")
     policy.write_text('{"kind":"appraisal","version":1,"accept":{"minAssurance":"none"}}')
     done = run(written, "--policy", policy, *MINE[2:])

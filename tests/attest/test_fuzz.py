@@ -18,8 +18,8 @@ from attest.dsse import Envelope
 from attest.errors import AttestError
 from attest.evidence import Binding, Evidence, key_id
 from attest.identity import Request, sign_assertion, verify_assertion
+from attest.language import load
 from attest.manifest import Manifest
-from attest.policy import load
 from attest.receipt import Receipt
 from attest.schemes.software import MEDIA_TYPE, SoftwareScheme
 from attest.seal import SealingKey

@@ -1,7 +1,7 @@
 """A fake AMD: its roots, signing keys, chips and firmware, for SEV-SNP reports of every kind."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -165,14 +165,29 @@ class FakeAmd:
         end: datetime | None = None,
         issuer: str = "",
         key: str = "ark",
+        partial: bool = False,
     ) -> bytes:
-        """The ARK's revocation list in DER: of yesterday and for a month, unless told."""
+        """The ARK's revocation list in DER: of yesterday and for a month, unless told.
+
+        `partial` says, critically, that it speaks of authorities alone.
+        """
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(named(issuer or f"ARK-{self.title}"))
             .last_update(begin or moment(self.now) - timedelta(days=1))
             .next_update(end or moment(self.now) + timedelta(days=30))
         )
+        if partial:
+            scope = x509.IssuingDistributionPoint(
+                full_name=None,
+                relative_name=None,
+                only_contains_user_certs=False,
+                only_contains_ca_certs=True,
+                only_some_reasons=None,
+                indirect_crl=False,
+                only_contains_attribute_certs=False,
+            )
+            builder = builder.add_extension(scope, critical=True)
         for number in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(moment(self.now))
             builder = builder.add_revoked_certificate(entry.build())
@@ -191,7 +206,7 @@ class FakeAmd:
         made = {chain: der(self.ask) + der(self.ark), leaf: der(self.leaf)}
         return made | ({list_: crl} if crl is not None else {})
 
-    def table(self, entries: dict[str, bytes] | None = None) -> bytes:
+    def table(self, entries: Mapping[str, bytes | x509.Certificate] | None = None) -> bytes:
         """The certificate table of the GHCB specification with this chip's certificates, or with `entries`."""
         given = entries if entries is not None else {self.kind: self.leaf, "ask": self.ask, "ark": self.ark}
         blobs = {name: der(value) if isinstance(value, x509.Certificate) else value for name, value in given.items()}

@@ -6,7 +6,7 @@ from functools import cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.x509.oid import NameOID
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -18,6 +18,12 @@ YEARS = timedelta(days=3650)
 def rsa_key(name: str) -> rsa.RSAPrivateKey:
     """The one RSA key of this name in this run."""
     return rsa.generate_private_key(65537, 2048)
+
+
+@cache
+def p256_key(name: str) -> ec.EllipticCurvePrivateKey:
+    """The one P-256 key of this name in this run."""
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 @cache
@@ -60,8 +66,9 @@ def issue(
     extensions: Sequence[tuple[str, bytes]] = (),
     critical: bool = False,
     serial_number: int | None = None,
+    digest: type[SHA256] | type[SHA384] = SHA384,
 ) -> x509.Certificate:
-    """Sign a certificate over SHA-384, with RSA as PSS. `authority` None leaves basicConstraints out.
+    """Sign a certificate over `digest`, with RSA as PSS. `authority` None leaves basicConstraints out.
 
     `extensions` are dotted names and raw values, `critical` says so of them.
     """
@@ -81,7 +88,7 @@ def issue(
     for oid, value in extensions:
         raw = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
         builder = builder.add_extension(raw, critical=critical)
-    return builder.sign(issuer_key, SHA384(), rsa_padding=PSS if isinstance(issuer_key, rsa.RSAPrivateKey) else None)
+    return builder.sign(issuer_key, digest(), rsa_padding=PSS if isinstance(issuer_key, rsa.RSAPrivateKey) else None)
 
 
 def named(common_name: str) -> x509.Name:

@@ -1,4 +1,4 @@
-"""`etmcp-tee doctor`: which tiers this machine has, what each is made of, and what is missing and why."""
+"""`etmcp-tee doctor`: which tiers this machine has, what each is made of, and what is missing and why; and `score`."""
 
 import argparse
 import json
@@ -12,6 +12,8 @@ from typing import Any
 from servers.tee.cli.context import Commands, Context, own_cache
 from servers.tee.cli.tiers import native
 from servers.tee.hosted.runtime import node, python
+from servers.tee.proving.folder import lacking
+from servers.tee.proving.tool import NAME as SCORE
 from servers.tee.sandbox import Limits, SandboxError
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.selftest.startup import Proven
@@ -19,7 +21,7 @@ from servers.tee.selftest.startup import Proven
 
 @dataclass(frozen=True)
 class Tier:
-    """One tier on this machine."""
+    """One tier on this machine, or `score`, which runs nobody's program and has none."""
 
     name: str
     works: bool
@@ -30,8 +32,9 @@ class Tier:
 
     def line(self) -> str:
         """For people."""
+        what = self.name if self.name == SCORE else f"{self.name} tier"
         lacking = "".join(f"; without {name} ({why})" for name, why in self.missing.items())
-        return f"{self.name} tier: {'works' if self.works else 'does not work'}: {self.detail}{lacking}"
+        return f"{what}: {'works' if self.works else 'does not work'}: {self.detail}{lacking}"
 
 
 def add(commands: Commands) -> None:
@@ -56,12 +59,12 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
 
 async def tiers(cache: Path, context: Context) -> list[Tier]:
-    """The three, each tried with the ten cases of its self-test."""
+    """The three, each tried with the ten cases of its self-test, and the tool whose results are proven."""
     async with AsyncExitStack() as stack:
         process = await native(stack, 1, Limits())
         made: dict[str, Any] = {} if isinstance(process, str) else dict(process.environment)
         inner = _native_tier(process if isinstance(process, str) else "", made)
-        return [await _wasm(cache), inner, _service(inner, context.environ)]
+        return [await _wasm(cache), inner, _service(inner, context.environ), _score(cache)]
 
 
 async def _wasm(cache: Path) -> Tier:
@@ -93,6 +96,11 @@ def _service(inner: Tier, environ: Mapping[str, str]) -> Tier:
     except SandboxError as e:
         missing["npm servers"] = str(e)
     return Tier("service", True, f"hosts servers for {' and '.join(runs)}", missing)
+
+
+def _score(cache: Path) -> Tier:
+    why = lacking(cache)
+    return Tier(SCORE, why is None, why or "its results are proven; setup: single-party (development)", {})
 
 
 def _passed(made: Mapping[str, Any]) -> str:

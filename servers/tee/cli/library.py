@@ -10,7 +10,7 @@ from servers.tee.cli.context import Commands, Context, UserError, say
 from servers.tee.library import FunctionError
 from servers.tee.library.catalogue import Catalogue
 from servers.tee.library.folder import Entry, load
-from servers.tee.library.library import SHIPPED, Library, missing_packages
+from servers.tee.library.library import RESERVED, SHIPPED, Library, missing_packages
 from servers.tee.library.openapi import functions
 
 TIERS = {"wasm": None, "process": None if sys.platform == "linux" else "it needs the process tier: Linux only"}
@@ -60,7 +60,7 @@ def _add(options: argparse.Namespace) -> int:
         entries = [load(each) for each in options.what]
     for line in skipped:
         say(f"etmcp-tee: {line}")
-    shipped = {path.name for path in SHIPPED.iterdir()}
+    shipped = {RESERVED, *(path.name for path in SHIPPED.iterdir())}
     for entry in entries:  # all of them, before the first is added
         if entry.function.name in shipped:
             raise UserError(f"{entry.function.name}: a function of this name ships with the package; name it otherwise")

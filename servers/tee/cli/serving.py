@@ -17,6 +17,7 @@ from servers.tee.engine import Engine, Prepared
 from servers.tee.fetching import EngineFetch
 from servers.tee.library.function import Tier
 from servers.tee.library.library import Library
+from servers.tee.proving.offer import offered
 from servers.tee.sandbox.wasm import WasmSandbox
 from servers.tee.selftest.startup import Proven
 from servers.tee.server import TeeServer, build
@@ -62,6 +63,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
             clock=context.clock,
             say=say,
             fetch=EngineFetch(secrets),
+            score=await offered(own_cache(options), stack, say),
             require_sealed=options.require_sealed,
             every=options.rotate_hours * HOUR_MS,
         )

@@ -11,6 +11,8 @@ from servers.tee.library.catalogue import NAME, Added, Catalogue
 from servers.tee.library.folder import Entry, load, signature
 
 SHIPPED = Path(__file__).with_name("shipped")
+RESERVED = "score"
+"""The one tool that ships with the package and is no folder (`servers.tee.proving`)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Library:
 
     def shipped(self, name: str) -> bool:
         """Whether the function of this name comes with the package."""
-        return name in self._shipped
+        return name in self._shipped or name == RESERVED
 
     def module(self, digest: str) -> bytes | None:
         """A WebAssembly module of any function, by the SHA-256 of its bytes in hex."""

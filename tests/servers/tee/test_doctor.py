@@ -27,11 +27,12 @@ def test_each_tier_is_tried_and_said(python_path: str, tmp_path: Path, component
     code, said = doctor(command, python_path, tmp_path)
     lines = said.splitlines()
     assert code == 0
-    assert [line.partition(":")[0] for line in lines] == ["wasm tier", "process tier", "service tier"]
+    assert [line.partition(":")[0] for line in lines] == ["wasm tier", "process tier", "service tier", "score"]
+    assert lines[3].endswith("run `etmcp-tee prove setup`")
     assert "10 hostile programs got nowhere" in lines[0]
     told = json.loads(doctor(command, python_path, tmp_path, "--json")[1])
     assert told["wasm"] == {"works": True, "detail": told["wasm"]["detail"], "missing": {}}
-    assert list(told) == ["wasm", "process", "service"]
+    assert list(told) == ["wasm", "process", "service", "score"]
 
 
 def test_what_is_missing_is_said_with_its_reason(python_path: str, common_python: Path, open_home: Path) -> None:

@@ -1,0 +1,44 @@
+"""`etmcp-verify cases MANIFEST`: judges every case of a table and compares with what it should be."""
+
+import argparse
+import json
+
+from attest.cases import UNREAD, Judged, judge_cases
+from attest.claims import Endorsements
+from attest.cli import Given, Said, UserError
+from attest.errors import EvidenceError
+from attest.trust import load_trust
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("manifest", metavar="MANIFEST", help="cases with expected verdicts; files beside it (JSON)")
+    parser.add_argument("--trust", metavar="FILE", help="roots that count beside the vendors' own (JSON)")
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+
+
+def run(options: argparse.Namespace, given: Given) -> Said:
+    """Exit codes: 0 where every verdict is the expected one, else 1. Raises `UserError`."""
+    manifest: str = options.manifest
+    folder = manifest.rpartition("/")[0] or "."
+
+    def read(name: str) -> bytes:
+        try:
+            return given.read(f"{folder}/{name}")
+        except UserError as e:
+            raise EvidenceError(UNREAD, str(e)) from e
+
+    trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
+    judged = given.load(manifest, lambda data: list(judge_cases(data, read, trust)))
+    lines = (json.dumps([case.to_json() for case in judged]),) if options.json else (*map(_line, judged), _sum(judged))
+    return Said(lines, 0 if judged and all(case.agreed for case in judged) else 1)
+
+
+def _line(case: Judged) -> str:
+    verdict = f"{case.verdict} [{case.code}]" if case.code else case.verdict
+    agreed = "agreed" if case.agreed else "NOT AGREED"
+    return f"{case.case}: {verdict}, expected {case.expected}: {agreed}{f' ({case.reason})' if case.reason else ''}"
+
+
+def _sum(judged: list[Judged]) -> str:
+    return f"{sum(case.agreed for case in judged)} of {len(judged)} agreed"

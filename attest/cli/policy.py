@@ -1,0 +1,31 @@
+"""`etmcp-verify policy check FILE`: says in words what an appraisal policy asks for."""
+
+import argparse
+import json
+
+from attest.cli import Given, Said
+from attest.explain import Sentence, explain, warnings
+from attest.trust import load_policy, load_programs, preset
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    parser.add_argument("file", metavar="FILE", help="a policy file, or the name of a preset")
+    parser.add_argument("--json", action="store_true", help="print the sentences as JSON")
+
+
+def run(options: argparse.Namespace, given: Given) -> Said:
+    """Exit code 0. Raises `UserError` where the file is no policy."""
+    policy = preset(options.file)
+    programs = None
+    if policy is None:
+        policy = given.load(options.file, load_policy)
+        programs = given.load(options.file, load_programs)
+    sentences = explain(policy)
+    if programs is not None:
+        listed = ", ".join(sorted(programs)) or "none"
+        sentences.append(Sentence("Requires", f"a proven result to be of one of these programs: {listed}"))
+    sentences += [Sentence("Notes", note) for note in warnings(policy)]
+    if options.json:
+        return Said((json.dumps([sentence.to_json() for sentence in sentences]),), 0)
+    return Said(tuple(f"{'  ' * said.depth}{said.verb} {said.text}." for said in sentences), 0)

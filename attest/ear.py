@@ -1,0 +1,73 @@
+"""Attestation Results in the shape of EAR (draft-ietf-rats-ear-04) with the vector of AR4SI (draft-ietf-rats-ar4si).
+
+Vector values: 0 no claim, 2 affirming, 32 warning, 33 unrecognised, 96 contraindicated. `ear.status` is the tier of the
+worst: none 0, affirming 2, warning 32, contraindicated 96.
+"""
+
+from typing import Any
+
+from attest.claims import Assurance, Claims
+from attest.errors import AttestError
+
+PROFILE = "tag:etmcp,2026:ear"
+AFFIRMING, WARNING, UNRECOGNISED, CONTRAINDICATED = 2, 32, 33, 96
+GOOD_TCB = frozenset({"", "UpToDate"})
+
+
+def ear(claims: Claims, assurance: Assurance, *, pinned: bool, expires_at: int) -> dict[str, Any]:
+    """The result for accepted claims. `expires_at` in milliseconds; `exp` in seconds, as JWT has it."""
+    vector = _vector(claims, assurance)
+    result: dict[str, Any] = {
+        "ear.status": _tier(max(vector.values())),
+        "ear.trustworthiness-vector": vector,
+        "assurance": assurance,
+        "instance": "pinned" if pinned else "unpinned",
+        "measurement": dict(claims.measurement),
+        "details": dict(claims.details),
+        "self-reported": dict(claims.self_reported),
+    }
+    if claims.assurance == "hardware":
+        result["assumes"] = ["no physical access"]
+    if claims.tcb is not None:
+        result["tcb"] = {
+            "status": claims.tcb.status,
+            "advisories": sorted(claims.tcb.advisories),
+            "versions": dict(claims.tcb.versions),
+        }
+    if claims.collateral_date is not None:
+        result["collateralDate"] = claims.collateral_date
+    if claims.standing == "test":
+        result["anchor"] = "test-root"
+    return {"eat_profile": PROFILE, "submods": {claims.scheme: result}, "exp": expires_at // 1000}
+
+
+def refused(error: AttestError) -> dict[str, Any]:
+    """The result where evidence was refused: contraindicated, and why."""
+    refusal = {"ear.status": CONTRAINDICATED, "code": error.code, "detail": error.detail, "assurance": "none"}
+    return {"eat_profile": PROFILE, "submods": {"evidence": refusal}}
+
+
+def _vector(claims: Claims, assurance: Assurance) -> dict[str, int]:
+    """`executables` is affirmed only where the launch measurement was held against reference values."""
+    hardware = claims.assurance == "hardware"
+    if claims.debug:
+        platform = CONTRAINDICATED
+    elif not hardware:
+        platform = 0
+    else:
+        platform = AFFIRMING if claims.tcb is None or claims.tcb.status in GOOD_TCB else WARNING
+    return {
+        "instance-identity": WARNING if claims.standing == "test" else AFFIRMING,
+        "configuration": CONTRAINDICATED if claims.debug else AFFIRMING if hardware else 0,
+        "executables": AFFIRMING if assurance == "hardware" else UNRECOGNISED,
+        "file-system": 0,
+        "hardware": platform,
+        "runtime-opaque": AFFIRMING if hardware and not claims.debug else WARNING,
+        "storage-opaque": 0,
+        "sourced-data": 0,
+    }
+
+
+def _tier(worst: int) -> int:
+    """The tier that a value belongs to."""
+    return CONTRAINDICATED if worst >= CONTRAINDICATED else WARNING if worst >= WARNING else AFFIRMING if worst else 0

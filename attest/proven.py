@@ -1,0 +1,169 @@
+"""A proof beside the result of a tool's call: what has to be there, and what it is held against.
+
+A tool names the program that its results are proven under in its own definition, which is pinned and whose digest is in
+each receipt. So neither who runs the tool nor who carries the result can put another program in its place.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import KW_ONLY, InitVar, dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+from attest import wire
+from attest.canonical import canonical, parse
+from attest.denylist import DEFAULT, Denylist
+from attest.encoding import Fields, b64encode, same, sha256_hex
+from attest.errors import AttestError, CanonicalError, EvidenceError
+from attest.facts import CallFacts
+from attest.groth16.pairing import Pairing
+from attest.program import Program
+from attest.proof import Proof, ProofResult, check_proof
+
+MAX_DEFINITION = 1 << 20
+_CHECKED = object()  # only this module holds it, so only `check_attached` can make a Proven
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Unchecked: a proof, and the definition (canonical JSON) of the tool that it is said to be of."""
+
+    definition: bytes
+    proof: Proof
+
+    def to_json(self) -> dict[str, Any]:
+        """The member `proof` of a bundle."""
+        return {"definition": b64encode(self.definition), "proof": self.proof.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Any, error: type[AttestError] = EvidenceError) -> "Attached":
+        """Read `to_json`'s form; raises `error("malformed")`, or `EvidenceError` for the proof in it."""
+        fields = Fields(value, "the proof", error)
+        attached = cls(fields.base64("definition", maximum=MAX_DEFINITION), Proof.from_json(fields.take("proof")))
+        fields.done()
+        return attached
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Holding one is the proof that `check_attached` accepted a proof for one call."""
+
+    attached: Attached
+    result: ProofResult
+    _: KW_ONLY
+    token: InitVar[object]
+
+    def __post_init__(self, token: object) -> None:
+        if token is not _CHECKED:
+            raise TypeError("a Proven comes from check_attached only")
+
+    def summary(self) -> dict[str, Any]:
+        """What a gateway's verdict says of it."""
+        told = self.result.to_json()
+        names = ("scheme", "version", "program", "setup", "bound", "covers", "saysNothingOf", "denylist")
+        return {name: told[name] for name in names}
+
+
+def declared(definition: Mapping[str, Any]) -> bool:
+    """Whether a tool names a program."""
+    return wire.meta_of(dict(definition), wire.PROGRAM) is not None
+
+
+def declaration(definition: Mapping[str, Any]) -> bytes | None:
+    """The canonical definition of a tool that names a program; None of another. Raises `CanonicalError`."""
+    return canonical(dict(definition)) if declared(definition) else None
+
+
+def program_of(definition: Mapping[str, Any]) -> Program | None:
+    """The program that a tool names, linted; None where it names none. Raises `EvidenceError`."""
+    try:
+        text = declaration(definition)
+    except CanonicalError as e:
+        raise EvidenceError("malformed", f"the definition: {e.detail}") from e
+    return None if text is None else _program(text)
+
+
+@lru_cache(maxsize=64)
+def _program(definition: bytes) -> Program:
+    """Cached, since linting a key takes as long as checking a proof."""
+    try:
+        told: Any = parse(definition)
+    except CanonicalError as e:
+        raise EvidenceError("malformed", f"the definition: {e.detail}") from e
+    named = wire.meta_of(cast(dict[str, Any], told), wire.PROGRAM) if isinstance(told, dict) else None
+    if named is None:
+        raise EvidenceError("malformed", "the definition names no program")
+    return Program.from_json(named)
+
+
+def needs_proof(result: Mapping[str, Any]) -> bool:
+    """Whether a result of a tool that names a program must be proven: all but questions, and errors without a value."""
+    if wire.outcome_of(dict(result)) != "result":
+        return False
+    return result.get("isError") is not True or "structuredContent" in result
+
+
+def check_attached(
+    attached: Attached,
+    *,
+    definition: str | None,
+    nonce: str,
+    params: bytes,
+    result: bytes,
+    pairing: Pairing,
+    now: int,
+    denylist: Denylist = DEFAULT,
+) -> Proven:
+    """Hold a proof against the call of a receipt: its `definition`, `nonce`, and the preimages of its two digests.
+
+    Raises `EvidenceError`: `binding` where the definition is not the receipt's, or the result says what the proof does
+    not; else as `Program` and `check_proof`. Whether the program's proofs are bound to a call at all, `Proven.result`
+    says. `now` in milliseconds since 1970.
+    """
+    if definition is None or not same(sha256_hex(attached.definition), definition):
+        raise EvidenceError("binding", "the proof comes with another definition than the one in the receipt")
+    program = _program(attached.definition)
+    facts = CallFacts.of(nonce, params, result)
+    if program.binds:
+        _says_no_more(program, facts.result, result)
+    checked = check_proof(attached.proof, program, facts, denylist=denylist, pairing=pairing, now=now)
+    return Proven(attached, checked, token=_CHECKED)
+
+
+def _says_no_more(program: Program, structured: Any, preimage: bytes) -> None:
+    """A model reads the text of a result and every member of its value: neither may hold what nobody proved."""
+    content = Fields.parse(preimage, "the result", EvidenceError).optional("content")
+    match content:
+        case []:
+            pass
+        case [{"type": "text", "text": str(text), **more}] if not more and _same(text, structured):
+            pass
+        case _:
+            raise EvidenceError(
+                "binding", "the result's content is not its structured content, which is what is proven"
+            )
+    if program.journal is None:  # a journal covers all of it
+        read = frozenset(path for signal in program.signals for path in signal.reads)
+        if (unproven := next(_beyond(structured, "/result", read), None)) is not None:
+            raise EvidenceError("binding", f"the result has {unproven[:80]!a}, which is not proven")
+
+
+def _beyond(value: Any, path: str, read: frozenset[str]) -> Iterator[str]:
+    """The places in a value that no public input is computed from."""
+    if path in read:
+        return
+    match value:
+        case dict() if value:
+            for name, member in cast(dict[str, Any], value).items():
+                yield from _beyond(member, f"{path}/{name.replace('~', '~0').replace('/', '~1')}", read)
+        case list() if value:
+            for place, member in enumerate(cast(list[Any], value)):
+                yield from _beyond(member, f"{path}/{place}", read)
+        case _:
+            yield path
+
+
+def _same(text: str, structured: Any) -> bool:
+    try:
+        return canonical(parse(text)) == canonical(structured)
+    except CanonicalError:
+        return False
