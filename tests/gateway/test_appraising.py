@@ -90,6 +90,14 @@ def test_g31_a_stricter_policy_holds_from_the_next_call_and_a_broken_one_lets_no
         until(lambda: describe(client), lambda told: told["verdict"] == "verified")
 
 
+def test_g31_a_server_with_an_appraisal_policy_has_to_offer_evidence(tmp_path: Path) -> None:
+    config = software(tmp_path, appraisal="development")
+    (tmp_path / "proven" / "mode").write_text("plain")
+    with StdioClient(config, tmp_path / "home", tmp_path / "stderr") as client:
+        assert "[unattested]" in state(client)
+        assert describe(client)["verdict"] == "none"
+
+
 def test_an_appraisal_policy_is_read_with_the_configuration_and_is_part_of_what_decides(tmp_path: Path) -> None:
     rules = policy(tmp_path / "policy.json", DEVELOPMENT)
     config = software(tmp_path, appraisal="policy.json")
