@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from attest.arguments import Arguments
+from servers.attesters import AttesterError
 from servers.tee.cli import doctor, host, http, library, policy, prove, replay, selftest, stdio
 from servers.tee.cli.context import Context, UserError, default_cache, fail, forget_output
 from servers.tee.sandbox import SandboxError
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         code: int = anyio.run(options.run, options, context)
         sys.stdout.flush()
-    except (UserError, SandboxError) as e:
+    except (UserError, SandboxError, AttesterError) as e:
         code = fail(str(e))
     except KeyboardInterrupt:
         code = 130

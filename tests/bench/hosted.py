@@ -161,7 +161,7 @@ async def _ways(stack: AsyncExitStack, measured: Measured) -> Mapping[str, Calla
     (folder / "key").write_text(key.private_bytes_raw().hex())
     options = ["--key-file", str(folder / "key"), "--unsigned-policy", str(POLICIES / f"{measured.server}.json")]
     words = [*options, *hosted_servers()[measured.server]]
-    host = [ETMCP_TEE, "--cache", str(HOSTED / "etmcp"), "host", *words]
+    host = [ETMCP_TEE, "--cache", str(HOSTED / "etmcp"), "host", "--attester", "software", *words]
     direct = await stack.enter_async_context(started(*peer_command(measured.server)))
     inside = await stack.enter_async_context(sandboxed(measured.server))
     through = await stack.enter_async_context(started(*host))

@@ -71,7 +71,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything started once, and the sandbox compiled."""
     folder = tmp_path_factory.mktemp("clients")
     cache, home = folder / "cache", folder / "own" / "home"  # what stands beside the home is closed to children
-    tee = {**entry([TEE, "--cache", str(cache), "stdio"]), "etmcp": {"require": "executor-attested"}}
+    tee = {
+        **entry([TEE, "--cache", str(cache), "stdio", "--attester", "software"]),
+        "etmcp": {"require": "executor-attested"},
+    }
     config = written(folder / "tee.json", {"tee": tee})
     repository, files = folder / "repository", folder / "files"
     cache.mkdir(mode=0o700)  # a confined child cannot make it: it sees what was there when it started
@@ -94,7 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     log, tee_log = folder / "gateway.log", folder / "tee.log"
     with (
         serving(*gateway, log=log) as port,
-        serving(TEE, "--cache", str(cache), "http", log=tee_log) as tee_port,
+        serving(TEE, "--cache", str(cache), "http", "--attester", "software", log=tee_log) as tee_port,
     ):
         yield World(folder, config, home, cache, port, tee_port)
     assert not log.read_bytes()

@@ -50,7 +50,11 @@ class Place:
         """A gateway's configuration: that server by its name, and a storage server that believes the gateway."""
         key = Home(self.folder / "gateway" / "home").signing_key().public_key().public_bytes_raw().hex()
         data = str(self.folder / "storage")
-        storage = {"command": STORAGE, "args": ["stdio", "--data", data, "--gateway", key], "etmcp": {"identity": True}}
+        storage = {
+            "command": STORAGE,
+            "args": ["stdio", "--data", data, "--gateway", key, "--attester", "software"],
+            "etmcp": {"identity": True},
+        }
         named = {"etmcp": {"name": NAME, "version": version, "store": "all", **settings}}
         where = {"url": f"{self.registry}/mcp", "log": log or self.log}
         path = self.folder / "etmcp.json"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 
 class Commands(Protocol):
     """Where a command declares itself: argparse's subparsers."""
@@ -51,16 +49,6 @@ def own_cache(options: argparse.Namespace) -> Path:
     cache: Path = options.cache.absolute()
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     return cache
-
-
-def read_key(file: Path | None) -> Ed25519PrivateKey:
-    """The key in a file of 64 hex digits, a new one without. Raises `UserError` and `OSError`."""
-    if file is None:
-        return Ed25519PrivateKey.generate()
-    try:
-        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text().strip()))
-    except ValueError as e:
-        raise UserError(f"{file}: {e}; name a file with 64 hex digits") from e
 
 
 def say(line: str) -> None:

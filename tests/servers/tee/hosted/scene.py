@@ -57,7 +57,7 @@ class Host:
         self._stderr = log.open("ab")
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.process = subprocess.Popen(
-            [TEE, "--cache", str(log.parent / "cache"), "host", *words],
+            [TEE, "--cache", str(log.parent / "cache"), "host", "--attester", "software", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -23,7 +23,9 @@ HINTS = {"read_only": True, "destructive": False, "idempotent": True, "open_worl
 @asynccontextmanager
 async def tee(cache: Path, *options: str, era: str = "auto", **client: Any) -> AsyncGenerator[Client]:
     """A client of a server of its own over stdio."""
-    server = StdioServerParameters(command=TEE, args=["--cache", str(cache), "stdio", *options])
+    server = StdioServerParameters(
+        command=TEE, args=["--cache", str(cache), "stdio", "--attester", "software", *options]
+    )
     async with Client(stdio_client(server), mode=era, **client) as connected:
         yield connected
 

@@ -44,7 +44,7 @@ class Gateway:
 
     def __init__(self, place: Path, cache: Path, *options: str) -> None:
         self._place = place
-        entry = {"command": TEE, "args": ["--cache", str(cache), "stdio", *options]}
+        entry = {"command": TEE, "args": ["--cache", str(cache), "stdio", "--attester", "software", *options]}
         # Confined by the gateway's own Landlock rule a server can mount nothing, and so has no process tier.
         settings = {"etmcp": {"require": "executor-attested", "confine": False}}
         (place / "config.json").write_text(json.dumps({"mcpServers": {"tee": entry | settings}}))
