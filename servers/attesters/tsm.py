@@ -1,7 +1,7 @@
 """TDX and SEV-SNP evidence through configfs-tsm, which Linux has from 6.7 on.
 
-Sources: Linux, Documentation/ABI/testing/configfs-tsm-report and drivers/virt/coco/guest/report.c; Intel TDX DCAP Quoting
-Library API, appendix A; AMD 56860, table ATTESTATION_REPORT.
+Sources: Linux, Documentation/ABI/testing/configfs-tsm-report and drivers/virt/coco/guest/report.c; Intel TDX DCAP
+Quoting Library API, appendix A; AMD 56860, table ATTESTATION_REPORT.
 """
 
 import errno

@@ -124,13 +124,13 @@ async def _serve(options: argparse.Namespace) -> None:
     key, database = _places(options)
     master = current_key(key, database)
     descriptor = os.environ.pop("ETMCP_PIN_FD", None)
-    attester = chosen(options, clock, None if descriptor is None else int(descriptor))
+    made = chosen(options, clock, None if descriptor is None else int(descriptor))
     store = SqliteStore(database, master, quota, clock)
     try:
         server = build(
             store,
             callers,
-            attester.attester,
+            made.attester,
             roots,
             quota=quota,
             version=version("etmcp"),
@@ -144,7 +144,7 @@ async def _serve(options: argparse.Namespace) -> None:
                     await server.run(reading, writing, server.create_initialization_options())
             else:
                 sockets = await bound(options.host, options.port)
-                _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {attester.told}")
+                _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {made.told}")
                 await serve_http(server, sockets)
         finally:
             sweeping.cancel()

@@ -66,11 +66,11 @@ def _log(text: str) -> NoteKey:
 async def _serve(options: argparse.Namespace) -> None:
     roots = load_roots(options.trust, options.policy)
     descriptor = os.environ.pop("ETMCP_PIN_FD", None)
-    attester = chosen(options, clock, None if descriptor is None else int(descriptor))
+    made = chosen(options, clock, None if descriptor is None else int(descriptor))
     server = build(
         roots,
         options.log,
-        attester.attester,
+        made.attester,
         version=version("etmcp"),
         clock=clock,
         require_sealed=options.require_sealed,
@@ -80,7 +80,7 @@ async def _serve(options: argparse.Namespace) -> None:
             await server.run(reading, writing, server.create_initialization_options())
     else:
         sockets = await bound(options.host, options.port)
-        _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {attester.told}")
+        _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {made.told}")
         await serve_http(server, sockets)
 
 

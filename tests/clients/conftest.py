@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config import SOFTWARE
 from tests.support.peers import peer_command
 from tests.support.rawclient import ETMCP, wait_for
 
@@ -72,7 +73,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("clients")
     cache, home = folder / "cache", folder / "own" / "home"  # what stands beside the home is closed to children
     tee = {
-        **entry([TEE, "--cache", str(cache), "stdio", "--attester", "software"]),
+        **entry([TEE, "--cache", str(cache), "stdio", *SOFTWARE]),
         "etmcp": {"require": "executor-attested"},
     }
     config = written(folder / "tee.json", {"tee": tee})
@@ -97,7 +98,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     log, tee_log = folder / "gateway.log", folder / "tee.log"
     with (
         serving(*gateway, log=log) as port,
-        serving(TEE, "--cache", str(cache), "http", "--attester", "software", log=tee_log) as tee_port,
+        serving(TEE, "--cache", str(cache), "http", *SOFTWARE, log=tee_log) as tee_port,
     ):
         yield World(folder, config, home, cache, port, tee_port)
     assert not log.read_bytes()

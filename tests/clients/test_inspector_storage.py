@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.identity import META, Request, sign_assertion
+from gateway.config import SOFTWARE
 from tests.attest import made
 from tests.clients.conftest import entry, serving, written
 from tests.support.peers import run_inspector
@@ -42,9 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
     """The server over HTTP, started once."""
     folder = tmp_path_factory.mktemp("storage")
     who = ("--gateway", GATEWAY.public_key().public_bytes_raw().hex())
-    with serving(
-        STORAGE, "http", *who, "--attester", "software", "--data", str(folder / "http"), log=folder / "log"
-    ) as port:
+    with serving(STORAGE, "http", *who, *SOFTWARE, "--data", str(folder / "http"), log=folder / "log") as port:
         yield Place(folder, port)
 
 
@@ -148,7 +147,7 @@ def test_a_request_without_assertion_is_refused_by_name(place: Place, transport:
 
 
 def test_the_schemas_are_portable(tmp_path: Path) -> None:
-    command = [STORAGE, "stdio", "--attester", "software", "--single-user", "alice", "--data", str(tmp_path / "data")]
+    command = [STORAGE, "stdio", *SOFTWARE, "--single-user", "alice", "--data", str(tmp_path / "data")]
     config = written(tmp_path / "it.json", {"it": entry(command)})
     listed = run_inspector("--config", str(config), "--server", "it", "--method", "tools/list", "--strict")
     assert listed.returncode == 0, listed.stderr

@@ -19,7 +19,7 @@ from attest.manifest import Manifest, Pin
 from attest.note import NoteKey
 from attest.tlog import leaf_hash, open_checkpoint, verify_inclusion
 from gateway.client import Client
-from gateway.config import load
+from gateway.config import SOFTWARE, load
 from gateway.errors import Withheld
 from gateway.home import Home
 from gateway.journal import proven
@@ -52,7 +52,7 @@ class Place:
         data = str(self.folder / "storage")
         storage = {
             "command": STORAGE,
-            "args": ["stdio", "--data", data, "--gateway", key, "--attester", "software"],
+            "args": ["stdio", "--data", data, "--gateway", key, *SOFTWARE],
             "etmcp": {"identity": True},
         }
         named = {"etmcp": {"name": NAME, "version": version, "store": "all", **settings}}

@@ -37,6 +37,7 @@ from attest.schemes.software import SoftwareScheme
 from attest.seal import PublicKey, SealingKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
+from gateway.config import SOFTWARE
 from servers.storage.__main__ import main
 from servers.storage.server import NAME
 from tests.servers.storage.test_surface import Ear
@@ -220,7 +221,7 @@ def port(tmp_path: Path) -> Generator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     who = ["--gateway", GATEWAY.public_key().public_bytes_raw().hex()]
-    command = [*COMMAND, "http", "--attester", "software", *who, "--port", str(port), "--data", str(tmp_path)]
+    command = [*COMMAND, "http", *SOFTWARE, *who, "--port", str(port), "--data", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(port, process)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config import SOFTWARE
 from servers.storage.__main__ import main as storage
 from servers.verifier.__main__ import main
 from tests.clients.conftest import entry
@@ -60,10 +61,10 @@ def test_behind_a_gateway_a_verdict_carries_a_receipt_itself(tmp_path: Path, era
         (["stdio", "--trust", "{bad}"], "trust: the trust file"),
         (["stdio", "--policy", "{bad}"], "policy: the policy file"),
         (["stdio", "--log", "example.com"], "is not a log key"),
-        (["stdio", "--attester", "software", "--key-file", "{bad}"], "name a file with 64 hex digits"),
+        (["stdio", *SOFTWARE, "--key-file", "{bad}"], "name a file with 64 hex digits"),
         (["http", "--port", "70000"], "is not a number from 0 to 65535"),
         (["http", "--host", "0.0.0.0"], "invalid choice"),  # noqa: S104
-        (["http", "--attester", "software", "--port", "{taken}"], "name a file or port that can be used"),
+        (["http", *SOFTWARE, "--port", "{taken}"], "name a file or port that can be used"),
     ],
 )
 def test_a_mistake_is_one_line(
