@@ -15,6 +15,7 @@ from attest.rules import (
     MinTcb,
     NoTestRoots,
     OnlyAdvisories,
+    ReferenceValues,
     Schemes,
     TcbStatus,
 )
@@ -86,7 +87,7 @@ def _flattened(policy: Policy) -> Iterator[Policy]:
             yield from _flattened(child)
 
 
-def _said(policy: Policy) -> tuple[Verb, str]:  # noqa: PLR0911  one sentence a rule
+def _said(policy: Policy) -> tuple[Verb, str]:  # noqa: PLR0911, PLR0912  one sentence a rule
     match policy:
         case Schemes(names):
             return "Requires", f"evidence of one of these schemes: {_listed(names)}"
@@ -109,6 +110,8 @@ def _said(policy: Policy) -> tuple[Verb, str]:  # noqa: PLR0911  one sentence a 
             return "Requires", f"dated endorsements of the vendor that are at most {seconds} s old"
         case Detail(name, values):
             return "Requires", f"the platform's {name} to be one of: {_listed(values)}"
+        case ReferenceValues(values):
+            return "Requires", f"of {_listed(values)}: the publisher's reference values"
         case NoTestRoots():
             return "Denies", "evidence under a test root"
         case _:

@@ -6,6 +6,7 @@ is covered by receipts. Two digests a definition: `model` over what a model is s
 not exactly one JSON meaning has no digest and cannot be pinned.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ from attest.statement import PAYLOAD_TYPE, STATEMENT_TYPE, Kind
 
 PREDICATE_TYPE = "https://etmcp.com/manifest/v1"
 MODEL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "arguments", "uriTemplate")
+MAX_VALUES = 256
+_VALUE = re.compile("(?:[0-9a-f]{2}){1,128}")
+ReferenceValues = Mapping[str, Mapping[str, frozenset[str]]]
+"""What hardware measures where the server runs: by scheme and register, the accepted values in lower-case hex."""
 _CHECKED = object()  # only this module holds it, so only `open_manifest` can make a TrustedManifest
 
 
@@ -45,7 +50,7 @@ class Manifest:
 
     `tools` and `prompts` are by name, `templates` by URI template; `instructions` is `text_digest` of the server's
     instructions, or None where it has none. `programs` are those, linted, that results of tools are proven under, by
-    tool: each is in the tool's definition too.
+    tool: each is in the tool's definition too. `reference_values` are what its evidence has to match, of each scheme.
     """
 
     server: str
@@ -57,6 +62,7 @@ class Manifest:
     instructions: str | None
     attesters: frozenset[str]
     programs: Mapping[str, Program] = field(default_factory=dict[str, Program])
+    reference_values: ReferenceValues = field(default_factory=dict[str, Mapping[str, frozenset[str]]])
 
     def encode(self) -> bytes:
         """The payload that is signed."""
@@ -73,6 +79,10 @@ class Manifest:
             "instructions": self.instructions,
             "attesters": sorted(self.attesters),
             "programs": {name: program.to_json() for name, program in self.programs.items()},
+            "referenceValues": {
+                scheme: {register: sorted(values) for register, values in registers.items()}
+                for scheme, registers in self.reference_values.items()
+            },
         }
         subject = [{"name": self.server, "digest": {"sha256": sha256_hex(canonical(predicate))}}]
         return canonical(
@@ -106,6 +116,7 @@ class Manifest:
             None if instructions is None else _hex32(instructions, "the instructions' digest"),
             frozenset(_hex32(attester, "an attester") for attester in fields.list("attesters")),
             _programs(fields.mapping("programs")),
+            read_reference_values(fields.take("referenceValues")),
         )
         fields.done()
         if not manifest.programs.keys() <= manifest.tools.keys():
@@ -147,6 +158,25 @@ def text_digest(text: str) -> str:
 
 def _hex32(value: Any, what: str) -> str:
     return Fields({"hex": value}, what, ManifestError).digest("hex")
+
+
+def read_reference_values(value: Any) -> ReferenceValues:
+    """Read `{scheme: {register: [hex, ...]}}`; raises `ManifestError("malformed")`. No register is without a value."""
+    found: dict[str, dict[str, frozenset[str]]] = {}
+    schemes = Fields({"values": value}, "the reference values", ManifestError).mapping("values")
+    for scheme, registers in schemes.items():
+        read = Fields(registers, f"the reference values of {scheme[:40]!r}", ManifestError)
+        found[scheme] = {register: _values(read.list(register)) for register in dict(registers)}
+        if not found[scheme]:
+            raise ManifestError("malformed", f"there are no reference values of {scheme[:40]!r}")
+    return found
+
+
+def _values(values: list[Any]) -> frozenset[str]:
+    right = all(isinstance(each, str) and _VALUE.fullmatch(each) for each in values)
+    if not right or not 0 < len(values) <= MAX_VALUES:
+        raise ManifestError("malformed", f"reference values are 1 to {MAX_VALUES} strings of lower-case hex")
+    return frozenset(values)
 
 
 def _programs(value: Mapping[str, Any]) -> dict[str, Program]:

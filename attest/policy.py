@@ -43,18 +43,19 @@ class Policy(Protocol):
 def graded(claims: Claims, grounds: Grounds) -> Assurance:
     """What Evidence is worth on these grounds.
 
-    Hardware that was not asked what it launched vouches for a machine, and for no program on it: that is `software`.
+    Hardware that was not asked what it launched vouches for a machine, which may be anybody's, and for no program on
+    it: that is nothing.
     """
     if claims.debug:
         return "none"
     if claims.assurance == "hardware" and not (claims.launch and claims.launch <= grounds.covered):
-        return "software"
+        return "none"
     return claims.assurance
 
 
 @dataclass(frozen=True, slots=True)
 class MinAssurance:
-    """At least this assurance. `hardware` needs reference values for the launch measurement beside it."""
+    """At least this assurance. Hardware evidence reaches one only with reference values for its launch beside it."""
 
     level: Assurance
 

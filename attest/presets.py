@@ -19,7 +19,7 @@ PRESETS: Mapping[str, Policy] = {
                         (
                             Schemes(frozenset({"amd-sev-snp"})),
                             Detail("vmpl", frozenset({"0"})),
-                            Detail("migrationAgent", frozenset({"false"})),
+                            Detail("migrationAgent", frozenset({"no"})),
                         )
                     ),
                     Schemes(frozenset({"azure-vtpm"})),

@@ -24,6 +24,18 @@ _CHECKED = object()  # only this module holds it, so only `check_attached` can m
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """Which proofs a relying party believes: none that the denylist names, and where `programs` are given (digests of
+    registered documents, hex) those alone. It asks for no proof where there is none."""
+
+    denylist: Denylist = DEFAULT
+    programs: frozenset[str] | None = None
+
+
+ANY = Accepted()
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """Unchecked: a proof, and the definition (canonical JSON) of the tool that it is said to be of."""
 
@@ -111,21 +123,23 @@ def check_attached(
     result: bytes,
     pairing: Pairing,
     now: int,
-    denylist: Denylist = DEFAULT,
+    accepted: Accepted = ANY,
 ) -> Proven:
     """Hold a proof against the call of a receipt: its `definition`, `nonce`, and the preimages of its two digests.
 
     Raises `EvidenceError`: `binding` where the definition is not the receipt's, or the result says what the proof does
-    not; else as `Program` and `check_proof`. Whether the program's proofs are bound to a call at all, `Proven.result`
-    says. `now` in milliseconds since 1970.
+    not; `policy` where the program is not accepted; else as `Program` and `check_proof`. Whether the program's proofs
+    are bound to a call at all, `Proven.result` says. `now` in milliseconds since 1970.
     """
     if definition is None or not same(sha256_hex(attached.definition), definition):
         raise EvidenceError("binding", "the proof comes with another definition than the one in the receipt")
     program = _program(attached.definition)
+    if accepted.programs is not None and program.digest not in accepted.programs:
+        raise EvidenceError("policy", f"program {program.digest[:16]} is not one that the policy accepts")
     facts = CallFacts.of(nonce, params, result)
     if program.binds:
         _says_no_more(program, facts.result, result)
-    checked = check_proof(attached.proof, program, facts, denylist=denylist, pairing=pairing, now=now)
+    checked = check_proof(attached.proof, program, facts, denylist=accepted.denylist, pairing=pairing, now=now)
     return Proven(attached, checked, token=_CHECKED)
 
 

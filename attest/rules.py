@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from attest.claims import Tcb
 from attest.errors import PolicyError
-from attest.policy import Grounds, Subject
+from attest.policy import Grounds, Measurement, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,4 +157,18 @@ class NoTestRoots:
         """Code `root`."""
         if subject.claims.standing == "test":
             raise PolicyError("root", "the evidence is under a test root")
+        return subject.grounds
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceValues:
+    """What a publisher measured, by scheme and register: evidence of such a scheme has these values. Others pass."""
+
+    values: Mapping[str, Mapping[str, frozenset[str]]]
+
+    def check(self, subject: Subject) -> Grounds:
+        """Code `measurement`."""
+        rules = self.values.get(subject.claims.scheme, {})
+        for register, values in rules.items():
+            subject = replace(subject, grounds=Measurement(register, values).check(subject))
         return subject.grounds

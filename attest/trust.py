@@ -48,7 +48,7 @@ def load_policy(data: bytes) -> Policy:
 
 
 def load_programs(data: bytes) -> frozenset[str] | None:
-    """The proven programs that a policy file accepts under `programs`, by identity; None where it does not say.
+    """The proven programs that a policy file accepts under `programs`, by digest; None where it does not say.
 
     Raises `PolicyError("malformed")`.
     """

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from attest.bundle import Bundle
 from attest.claims import Assurance, Claims, Endorsements, Scheme
-from attest.denylist import DEFAULT, Denylist
 from attest.ear import ear
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
@@ -14,7 +13,7 @@ from attest.evidence import key_id
 from attest.groth16.pairing import fastest
 from attest.policy import AllOf, Policy, Subject, graded
 from attest.proof import ProofResult
-from attest.proven import check_attached
+from attest.proven import ANY, Accepted, check_attached
 from attest.receipt import MAX_SKEW_MS
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import Verifier
@@ -79,7 +78,7 @@ def verify_bundle(
     endorsements: Endorsements,
     policy: Policy | None,
     now: int,
-    denylist: Denylist = DEFAULT,
+    proofs: Accepted = ANY,
 ) -> Verdict:
     """Check a bundle file; never raises for what the file holds. `now` in milliseconds since 1970.
 
@@ -91,7 +90,7 @@ def verify_bundle(
     6. `result`     the result digest covers the result;
     7. `time`       the receipt's times are in order, in the past, and within the evidence's lifetime;
     8. `proof`      the proof in it is of this call, under the program in the tool's definition that the receipt
-                    names, and is not withdrawn; `not checked` where there is none;
+                    names, and is accepted (`proofs`); `not checked` where there is none;
     9. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
     10. `policy`    the verifier's policy accepts it.
 
@@ -101,7 +100,7 @@ def verify_bundle(
     steps: list[Step] = []
     outcome: Literal["verified", "untrusted", "refused"] = "verified"
     try:
-        for name in _run(data, schemes, endorsements, policy, now, found, denylist):
+        for name in _run(data, schemes, endorsements, policy, now, found, proofs):
             steps.append(Step(name, "not checked" if name == "proof" and found.proof is None else "passed"))
     except AttestError as e:
         name = STEPS[len(steps)]
@@ -131,7 +130,7 @@ def _run(
     policy: Policy | None,
     now: int,
     found: _Found,
-    denylist: Denylist,
+    proofs: Accepted,
 ) -> Iterator[str]:
     """Yield each step's name once it has passed; raise `AttestError` from the one that fails."""
     bundle = Bundle.decode(data)
@@ -188,7 +187,7 @@ def _run(
             result=bundle.result,
             pairing=fastest(),
             now=now,
-            denylist=denylist,
+            accepted=proofs,
         )
         found.proof = proven.result
     yield "proof"  # 8

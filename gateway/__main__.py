@@ -7,17 +7,21 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from attest.arguments import Arguments
+from attest.errors import PolicyError
+from attest.trust import load_trust
 from gateway.cli import approve, call, demo, doctor, install, login, manifest, receipts, serve, status, tools
 from gateway.cli.context import Context
 from gateway.config import Config, embedded, load
 from gateway.errors import UserError, Withheld
 from gateway.home import Home
 from gateway.letters import visible
+from gateway.runtime import NO_ROOTS
 from gateway.upstream import UpstreamError
 
 COMMANDS = (demo, serve, status, tools, call, receipts, approve, login, manifest, doctor, install)
@@ -25,12 +29,14 @@ PR_SET_DUMPABLE = 4
 
 
 class Everywhere(Arguments):
-    """Takes the two common options before the command and behind it: snippets have them in either place."""
+    """Takes the common options before the command and behind it: snippets have them in either place."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         told: dict[str, Any] = {"default": argparse.SUPPRESS, "type": Path}
         self.add_argument("--config", metavar="FILE", help="servers, in the mcpServers shape of any client", **told)
+        roots = "a trust file whose roots count as vendors' own: for tests, never for work"
+        self.add_argument("--dangerous-test-roots", metavar="FILE", help=roots, **told)
         self.add_argument("--home", metavar="DIR", help="where keys, pins and receipts are kept", **told)
 
 
@@ -46,7 +52,10 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("mcp").setLevel(logging.ERROR)
     _close_to_others()
     try:
-        context = Context(_config(options), _home(options), clock, dict(os.environ), version("etmcp"), _directory())
+        roots = _test_roots(options.dangerous_test_roots)
+        context = Context(
+            _config(options), _home(options), clock, dict(os.environ), version("etmcp"), _directory(), roots
+        )
         code = asyncio.run(options.run(options, context))
         sys.stdout.flush()
     except UserError as e:
@@ -68,11 +77,24 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Everywhere(prog="etmcp", description="One MCP endpoint whose results can be checked.")
-    parser.set_defaults(config=None, home=None)
+    parser.set_defaults(config=None, home=None, dangerous_test_roots=None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
     return parser
+
+
+def _test_roots(path: Path | None) -> Mapping[str, frozenset[str]]:
+    if path is None:
+        return NO_ROOTS
+    try:
+        roots = load_trust(path.read_bytes()).anchors
+    except OSError as e:
+        raise UserError(f"{path}: {e.strerror}; name a trust file") from e
+    except PolicyError as e:
+        raise UserError(f"{path}: {e.detail}; see WIRE.md for the format of trust files") from e
+    logging.getLogger("etmcp").warning("roots for tests count: what is under them is shown as test-root")
+    return roots
 
 
 def _home(options: argparse.Namespace) -> Home:

@@ -15,6 +15,7 @@ from attest.encoding import sha256_hex
 from attest.errors import AttestError, CanonicalError
 from attest.note import NoteKey
 from attest.statement import Kind
+from gateway.appraising import Accepting, accepting
 from gateway.errors import UserError
 from gateway.jsonc import plain
 from gateway.names import Rules
@@ -89,6 +90,21 @@ class Settings(BaseModel):
     host: Literal["tee"] | None = None  # run its command in a sandbox of etmcp-tee's, which signs for it
     policy: Path | None = None  # what it may use in there, and whose signature that needs, if any
     signers: tuple[HexKey, ...] = ()
+    # What its evidence must show: a policy file, or the name of a preset.
+    appraisal: str | None = Field(default=None, max_length=4096)
+    # What that file said; None where none is named. Set by `load` alone.
+    _accepting: Accepting | None = PrivateAttr(None)
+
+    @property
+    def accepting(self) -> Accepting | None:
+        """The appraisal policy, as it was when the configuration was read."""
+        return self._accepting
+
+    def held_to(self, accepting: Accepting) -> Self:
+        """With what `appraisal` names."""
+        settings = self.model_copy()
+        settings._accepting = accepting
+        return settings
 
     @model_validator(mode="after")
     def _granted(self) -> Self:
@@ -100,9 +116,10 @@ class Settings(BaseModel):
 
     @property
     def proven(self) -> bool:
-        """Whether it must prove its results: that is asked for, or that it is hosted, or that calls are sealed, which
-        only such a server can open."""
-        return self.require == "executor-attested" or self.host is not None or self.seal == "require"
+        """Whether it must prove its results: that is asked for, by its kind or by a policy for its evidence, or that it
+        is hosted, or that calls are sealed, which only such a server can open."""
+        asked = self.require == "executor-attested" or self.appraisal is not None
+        return asked or self.host is not None or self.seal == "require"
 
     def naming(self) -> Rules:
         """How its names are offered."""
@@ -239,6 +256,12 @@ class Config:
     registry: RegistryServer | None = None
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """What a change of is a change of the configuration: its own file, and those of appraisal policies."""
+        named = (server.etmcp.accepting for server in self.servers.values())
+        return (Path(self.source), *(one.file for one in named if one is not None and one.file is not None))
+
+    @property
     def storing(self) -> str | None:
         """The server that keeps results: the one that is told who asks; None where there is none, or more than one."""
         told = [alias for alias, server in self.servers.items() if server.etmcp.identity]
@@ -255,6 +278,7 @@ class Config:
                 "transport": server.transport,
                 "launch": server.launch(),
             }
+            | ({"appraisal": accepted.name} if (accepted := server.etmcp.accepting) else {})
             for alias, server in self.servers.items()
         }
         registry = None if self.registry is None else json.loads(self.registry.model_dump_json())
@@ -311,7 +335,10 @@ def _found(alias: str, server: Server, folder: Path, environ: Mapping[str, str])
         raise Unset(f"{alias}.{e}") from None
     named = {name: getattr(server.etmcp, name) for name in ("manifest", "policy")}
     placed = {name: (folder / path).absolute() for name, path in named.items() if path is not None}
-    return filled.model_copy(update={"etmcp": filled.etmcp.model_copy(update=placed)}) if placed else filled
+    settings = filled.etmcp.model_copy(update=placed)
+    if settings.appraisal is not None:
+        settings = settings.held_to(accepting(settings.appraisal, folder))
+    return filled.model_copy(update={"etmcp": settings}) if settings != filled.etmcp else filled
 
 
 def _lacks(server: Server, servers: Mapping[str, Server], registry: RegistryServer | None) -> str | None:

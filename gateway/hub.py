@@ -15,8 +15,11 @@ from attest.dsse import Envelope
 from attest.errors import AttestError, ManifestError
 from attest.manifest import TrustedManifest, open_manifest
 from attest.policy import AllOf, MinAssurance, NotDebug
+from attest.rules import ReferenceValues
+from attest.schemes.roots import VENDOR_ROOTS
 from attest.schemes.software import SCHEME
 from attest.verifier import Verifier
+from gateway.appraising import Accepting
 from gateway.config import Server
 from gateway.errors import UserError
 from gateway.exchange.observed import Observer
@@ -46,13 +49,21 @@ class Hub:
     feed: Feed
     identity: Identity
     registry: Registry
+    # By vendor: roots that count beside the vendors' own, and are named in every verdict. Of the command line alone.
+    test_roots: Mapping[str, frozenset[str]]
     # What is being ended in the background; each removes itself.
     _ending: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
-    def verifier(self, software_anchors: frozenset[str]) -> Verifier:
-        """The appraisal of one server: these software keys, and the default policy."""
-        policy = AllOf([MinAssurance("software"), NotDebug()])
-        return Verifier(schemes=schemes.ALL, endorsements=Endorsements({SCHEME: software_anchors}), policy=policy)
+    def verifier(
+        self, accepting: Accepting | None, published: TrustedManifest | None, software_anchors: frozenset[str]
+    ) -> Verifier:
+        """The appraisal of one server: these software keys and the vendors' roots, its publisher's reference values,
+        and the configured policy, or else that somebody whom we know vouches for it."""
+        policy = accepting.policy if accepting else AllOf([MinAssurance("software"), NotDebug()])
+        if published is not None:
+            policy = AllOf([ReferenceValues(published.manifest.reference_values), policy])
+        trust = Endorsements({**VENDOR_ROOTS, SCHEME: software_anchors}, test_anchors=self.test_roots)
+        return Verifier(schemes=schemes.ALL, endorsements=trust, policy=policy)
 
     def published(self, alias: str, server: Server) -> TrustedManifest | None:
         """The publisher's manifest, if one is configured. Raises `UserError`."""

@@ -7,6 +7,7 @@ import anyio
 
 from attest import wire
 from attest.manifest import TrustedManifest
+from attest.proven import ANY, Accepted
 from gateway.access import oauth
 from gateway.client import Audience
 from gateway.config import Server
@@ -107,7 +108,7 @@ async def _open(alias: str, server: Server, hub: Hub, owner: Downlink, deadline:
 async def _caller(
     alias: str, server: Server, hub: Hub, transport: Transport, session: Session, published: TrustedManifest | None
 ) -> Caller:
-    """Executor-attested where the server offers evidence under a key that we have grounds to trust."""
+    """Executor-attested where the server offers evidence that we have grounds to trust: a key, values, a policy."""
     settings = server.etmcp
     anchors: set[str] = set(settings.attesters)
     if published is not None:
@@ -119,15 +120,19 @@ async def _caller(
         if pin:
             anchors.add(pin.decode("ascii", "replace").strip())
     needed = settings.proven
-    if offers and anchors:
-        appraisal = Appraisal(alias, session, hub.verifier(frozenset(anchors)), hub.clock)
+    grounds = bool(anchors) or settings.accepting is not None or bool(published and published.manifest.reference_values)
+    if offers and grounds:
+        verifier = hub.verifier(settings.accepting, published, frozenset(anchors))
+        appraisal = Appraisal(alias, session, verifier, hub.clock)
         try:
             await appraisal.current()
         except Withheld:
             if needed:
                 raise
         else:
-            return AttestedCaller(alias, session, appraisal, sealed=settings.seal is not False, clock=hub.clock)
+            sealed, accepting = settings.seal is not False, settings.accepting
+            proofs = ANY if accepting is None else Accepted(programs=accepting.programs)
+            return AttestedCaller(alias, session, appraisal, sealed=sealed, clock=hub.clock, proofs=proofs)
     if needed:
         raise Withheld(alias, "everything", "root" if offers else "unattested")
     return ObservedCaller(alias, session, hub.observer, server.launch())

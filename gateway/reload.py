@@ -1,7 +1,7 @@
-"""A configuration file that changes while the gateway runs."""
+"""A configuration that changes while the gateway runs: its file, or a policy file that it names."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -13,27 +13,32 @@ LOOK_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-async def follow(path: Path, load: Callable[[Path], Config], apply: Callable[[Config], Awaitable[None]]) -> None:
-    """Apply each new version of the file until cancelled. One that cannot be read is reported, and the old stays."""
-    seen = await _mark(path)
+async def follow(config: Config, load: Callable[[Path], Config], apply: Callable[[Config], Awaitable[None]]) -> None:
+    """Apply each new version until cancelled. One that cannot be read is reported, and the old stays."""
+    source = Path(config.source)
+    seen = await _marks(config.files)
     while True:
         await anyio.sleep(LOOK_SECONDS)
-        if (now := await _mark(path)) == seen:
+        if (now := await _marks(config.files)) == seen:
             continue
         seen = now
         try:
-            config = load(path)
+            config = load(source)
         except UserError as e:
             logger.warning("%s (the gateway goes on with what it had)", e)
         else:
+            seen = await _marks(config.files)
             await apply(config)
-            logger.warning("%s: read again, %d servers", path, len(config.servers))
+            logger.warning("%s: read again, %d servers", source, len(config.servers))
 
 
-async def _mark(path: Path) -> tuple[int, int, int] | None:
+async def _marks(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:
     """What differs between two versions of a file; None where there is none."""
-    try:
-        found = await anyio.Path(path).stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    marks: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            found = await anyio.Path(path).stat()
+            marks.append((found.st_ino, found.st_size, found.st_mtime_ns))
+        except OSError:
+            marks.append(None)
+    return marks

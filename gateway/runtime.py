@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from gateway.aggregate import Aggregate
@@ -27,6 +28,7 @@ from gateway.storing import StoringMember
 from gateway.upstream.http import new_pool
 
 logger = logging.getLogger(__name__)
+NO_ROOTS: Mapping[str, frozenset[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,15 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    config: Config, home: Home, *, clock: Callable[[], int], environ: Mapping[str, str], version: str
+    config: Config,
+    home: Home,
+    *,
+    clock: Callable[[], int],
+    environ: Mapping[str, str],
+    version: str,
+    test_roots: Mapping[str, frozenset[str]] = NO_ROOTS,
 ) -> AsyncGenerator[Gateway]:
-    """Open the store, make the members, and at the end close both. Raises `UserError`."""
+    """Open the store, make the members, and at the end close both. `test_roots` are by vendor. Raises `UserError`."""
     store = Store(home.database)
     key = home.signing_key()
     observer = Observer(key, config.digest(), clock)
@@ -96,7 +104,7 @@ async def running(
         async with new_pool() as http:
             info = {"name": "etmcp", "version": version}
             registry = Registry(config.registry, store, http, home, environ, info)
-            hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry)
+            hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry, test_roots)
             rounds = Rounds(records, States(home.state_key(), clock), clock, identity.user, hub.later)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             gateway = Gateway(Aggregate(members, hub, rounds), records, pins, observer, hub)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import attest.groth16.pyecc  # noqa: F401 - before a test imports py-ecc, which raises the recursion limit
+
 _SHARED = Path(__file__).parents[2] / "shared"
 
 

@@ -8,7 +8,8 @@ from attest import schemes
 from attest.claims import Endorsements
 from attest.cli import Given, Said
 from attest.proof import ProofResult
-from attest.trust import load_policy, load_trust, preset
+from attest.proven import ANY, Accepted
+from attest.trust import load_policy, load_programs, load_trust, preset
 from attest.verdict import Verdict, verify_bundle
 
 EXIT = {"verified": 0, "refused": 1, "untrusted": 3}
@@ -30,11 +31,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
     trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
-    policy = preset(options.policy) if options.policy else None
+    policy, proofs = preset(options.policy) if options.policy else None, ANY
     if options.policy and policy is None:
         policy = given.load(options.policy, load_policy)
+        proofs = Accepted(programs=given.load(options.policy, load_programs))
     data = given.read(options.bundle)
-    verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now)
+    verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now, proofs=proofs)
     lines = (json.dumps(verdict.to_json()),) if options.json else _described(verdict)
     return Said(lines, EXIT[verdict.outcome])
 

@@ -1,17 +1,26 @@
-"""BN254 by py-ecc."""
+"""BN254 by py-ecc.
 
+Its import raises the interpreter's recursion limit to 100,000, where JSON nested without end is no longer refused but
+takes the process down. The limit is put back here, as this is where it is imported first.
+"""
+
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
-
-from py_ecc.fields import optimized_bn128_FQ as FQ
-from py_ecc.fields import optimized_bn128_FQ2 as FQ2
-from py_ecc.fields import optimized_bn128_FQ12 as FQ12
-from py_ecc.optimized_bn128.optimized_curve import add, multiply, neg
-from py_ecc.optimized_bn128.optimized_pairing import final_exponentiate, pairing
 
 from attest.groth16.conventions import Points
 from attest.groth16.key import VerifyingKey
 from attest.groth16.points import G1, G2
+
+_LIMIT = sys.getrecursionlimit()
+
+from py_ecc.fields import optimized_bn128_FQ as FQ  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ2 as FQ2  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ12 as FQ12  # noqa: E402
+from py_ecc.optimized_bn128.optimized_curve import add, multiply, neg  # noqa: E402
+from py_ecc.optimized_bn128.optimized_pairing import final_exponentiate, pairing  # noqa: E402
+
+sys.setrecursionlimit(_LIMIT)
 
 _Point1 = tuple[FQ, FQ, FQ]
 _Point2 = tuple[FQ2, FQ2, FQ2]

@@ -16,7 +16,7 @@ from attest.encoding import sha256_hex
 from attest.errors import EvidenceError
 from attest.evidence import Evidence
 from attest.schemes.intel_collateral import Collateral, read_collateral, told
-from attest.schemes.intel_quote import TD15, Quote, read_quote
+from attest.schemes.intel_quote import TD15, Quote, check_names, read_quote
 from attest.schemes.intel_refusals import STATUSES, check_certificates, closer
 
 TDX_MEDIA_TYPE = "application/vnd.etmcp.tdx-quote"
@@ -66,6 +66,8 @@ def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
     if data is None:
         raise EvidenceError("chain", f"there is no {name}, what Intel says of this platform's family")
     collateral = read_collateral(data, name)
+    check_names(quote.chain[:1], quote.chain[1])
+    check_names([*quote.chain[1:], *collateral.signers, *collateral.roots], quote.chain[2])
     said = _verify(quote, collateral, now)
     collateral.check_signers()
     tcb, pck = said["tcb"], said["platform"]["pck"]
@@ -144,7 +146,7 @@ def _details(quote: Quote, said: Mapping[str, Any]) -> Mapping[str, str]:
         }
     details |= {
         "tdAttributes": quote.part(120, 8),
-        "septVeDisable": "yes" if quote.number(120, 8) & _SEPT_VE_DISABLE else "no",
+        "septVeDisable": str(bool(quote.number(120, 8) & _SEPT_VE_DISABLE)).lower(),
         "xfam": quote.part(128, 8),
         "mrSeam": quote.part(16, 48),
         "mrSignerSeam": quote.part(64, 48),

@@ -33,12 +33,13 @@ T = TypeVar("T")
 class Collateral:
     """What is needed of the nine members, and what the library made of all.
 
-    `signers` are the first certificates of the two chains, in DER.
+    `signers` and `roots` are the first and last certificates of the two chains, in DER.
     """
 
     tcb_info: str
     qe_identity: str
     signers: tuple[bytes, bytes]
+    roots: tuple[bytes, bytes]
     root_crl: bytes
     pck_crl: bytes
     parsed: dcap_qvl.QuoteCollateralV3
@@ -80,8 +81,8 @@ def read_collateral(data: bytes, name: str) -> Collateral:
     fields.done()
     info, identity, info_chain, identity_chain, crl_chain = texts.values()
     root_crl, pck_crl, info_signature, identity_signature = binary
-    first = _signer(info_chain, name)
-    second = first if identity_chain == info_chain else _signer(identity_chain, name)
+    first = read_pem(info_chain.encode(), 2, name)
+    second = first if identity_chain == info_chain else read_pem(identity_chain.encode(), 2, name)
     parsed = told(
         lambda: dcap_qvl.QuoteCollateralV3(
             crl_chain,
@@ -95,7 +96,7 @@ def read_collateral(data: bytes, name: str) -> Collateral:
             identity_signature,
         )
     )
-    return Collateral(info, identity, (first, second), root_crl, pck_crl, parsed)
+    return Collateral(info, identity, (first[0], second[0]), (first[1], second[1]), root_crl, pck_crl, parsed)
 
 
 def told(call: Callable[[], T]) -> T:
@@ -108,10 +109,6 @@ def told(call: Callable[[], T]) -> T:
         raise
     except BaseException as e:  # a panic of Rust's is no Exception
         raise EvidenceError("malformed", f"dcap-qvl failed: {type(e).__name__}") from e
-
-
-def _signer(chain: str, name: str) -> bytes:
-    return read_pem(chain.encode(), 2, name)[0]
 
 
 def _hex(text: str, name: str) -> bytes:

@@ -6,6 +6,7 @@ appendix A. Lengths are checked here since the library behind the schemes ignore
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +31,7 @@ _DEBUG_SGX, _UNDER_DEBUG = 1 << 1, 0xFF
 _FAMILY = bytes.fromhex("060a2a864886f84d010d01040406")
 """FMSPC in the SGX extension: 1.2.840.113741.1.13.1.4, then an OCTET STRING of 6."""
 _AUTHORITIES = {b"Intel SGX PCK Platform CA": "platform", b"Intel SGX PCK Processor CA": "processor"}
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[\r\n]+([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----[\r\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,43 @@ def read_pem(text: bytes, number: int, what: str) -> list[bytes]:
     if place < len(text) or len(found) != number:
         raise EvidenceError("malformed", f"{what} does not have {number} certificates in PEM and nothing else")
     return found
+
+
+def check_names(certificates: Sequence[bytes], issuer: bytes) -> None:
+    """Each certificate, in DER, names `issuer` by the very bytes that this calls itself by; code `chain`.
+
+    The library does not compare the names of what the root signed before it looks into revocation lists, and there a
+    difference ends the whole process (an assertion, which the wheel compiles to an abort).
+    """
+    subject = _names(issuer)[1]
+    if any(_names(certificate)[0] != subject for certificate in certificates):
+        raise EvidenceError("chain", "a certificate names another issuer than the one that stands behind it")
+
+
+def _names(certificate: bytes) -> tuple[bytes, bytes]:
+    """The issuer and the subject of a certificate as they are encoded (RFC 5280 section 4.1)."""
+    place, _ = _enter(certificate, 0)
+    place, _ = _enter(certificate, place)
+    fields: list[bytes] = []
+    while len(fields) < 6:  # version, serial number, algorithm, issuer, validity, subject
+        start, end = _enter(certificate, place)
+        fields.append(certificate[start:end])
+        place = end
+    return fields[3], fields[5]
+
+
+def _enter(data: bytes, place: int) -> tuple[int, int]:
+    """Where the content of the DER element at `place` begins and ends."""
+    head = data[place : place + 2]
+    start = place + 2
+    if len(head) == 2 and head[1] & 0x80:
+        count = head[1] & 0x7F
+        start, size = start + count, int.from_bytes(data[start : start + count], "big")
+    else:
+        size = head[-1] if len(head) == 2 else len(data)
+    if start + size > len(data):
+        raise EvidenceError("malformed", "a certificate is cut short")
+    return start, start + size
 
 
 def _certification(auth: bytes, version: int) -> bytes:

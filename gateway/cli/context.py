@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +22,8 @@ class Commands(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """`clock` returns milliseconds since 1970; `scripts` is the directory of this installation's console scripts."""
+    """`clock` returns milliseconds since 1970; `scripts` is the directory of this installation's console scripts;
+    `test_roots` count beside the vendors' own, by vendor."""
 
     config: Config
     home: Home
@@ -30,7 +31,15 @@ class Context:
     environ: Mapping[str, str]
     version: str
     scripts: Path
+    test_roots: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
     def running(self) -> AbstractAsyncContextManager[Gateway]:
         """A gateway over the configuration."""
-        return running(self.config, self.home, clock=self.clock, environ=self.environ, version=self.version)
+        return running(
+            self.config,
+            self.home,
+            clock=self.clock,
+            environ=self.environ,
+            version=self.version,
+            test_roots=self.test_roots,
+        )

@@ -3,9 +3,12 @@
 import argparse
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from attest.canonical import canonical
+from attest.canonical import canonical, parse
+from attest.errors import AttestError
+from attest.manifest import ReferenceValues, read_reference_values
 from gateway.cli.approve import find
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
@@ -21,17 +24,21 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--attester", action="append", default=[], type=_key, metavar="HEX", help="software attester key"
     )
+    told = "what hardware measures there, as `etmcp-tee measure` writes it"
+    parser.add_argument("--reference-values", type=Path, metavar="FILE", help=told)
     parser.add_argument("file", type=Path, metavar="FILE", help="where to write the manifest")
     parser.set_defaults(run=run)
 
 
 async def run(options: argparse.Namespace, context: Context) -> int:
     """Write the envelope and say which settings make a gateway hold the server to it."""
+    values = _reference_values(options.reference_values)
     async with context.running() as gateway:
         listing = await find(gateway, options.server).survey(looking())
     try:
         key = load_or_create_key(options.key)
-        envelope = listing.offer.manifest(frozenset(options.attester)).sign(key)
+        manifest = replace(listing.offer.manifest(frozenset(options.attester)), reference_values=values)
+        envelope = manifest.sign(key)
         options.file.write_bytes(canonical(envelope.to_json()))
     except OSError as e:
         raise UserError(f"{e.filename}: {e.strerror}; name files that can be written") from e
@@ -42,6 +49,17 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     settings = {"manifest": str(options.file.absolute()), "publisher": publisher}
     print(f'"etmcp": {json.dumps(settings)}')
     return 0
+
+
+def _reference_values(path: Path | None) -> ReferenceValues:
+    if path is None:
+        return {}
+    try:
+        return read_reference_values(parse(path.read_bytes()))
+    except OSError as e:
+        raise UserError(f"{path}: {e.strerror}; name what `etmcp-tee measure` wrote") from e
+    except AttestError as e:
+        raise UserError(f"{path}: {e.detail}; name what `etmcp-tee measure` wrote") from e
 
 
 def _key(text: str) -> str:

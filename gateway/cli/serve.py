@@ -5,7 +5,6 @@ import asyncio
 import gc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -64,9 +63,7 @@ async def _following(context: Context, gateway: Gateway) -> AsyncGenerator[None]
     if context.config.source == "built in":
         yield
         return
-    task = asyncio.create_task(
-        follow(Path(context.config.source), lambda path: load(path, context.environ), gateway.apply)
-    )
+    task = asyncio.create_task(follow(context.config, lambda path: load(path, context.environ), gateway.apply))
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from attest import wire
 from attest.call import CallHeader, open_reply, plain_request, sealed_request
 from attest.canonical import canonical
 from attest.errors import AttestError, CanonicalError, ReceiptError
+from attest.proven import ANY, Accepted
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.seal import SealingKey
 from attest.statement import Kind
@@ -17,7 +18,7 @@ from gateway.errors import Withheld
 from gateway.exchange import Answer, Ask
 from gateway.exchange.appraisal import Appraisal, Appraised
 from gateway.exchange.progress import numbers_only, opened
-from gateway.exchange.proofs import carried, proven, wanted
+from gateway.exchange.proofs import Check, carried, wanted
 from gateway.upstream import Json
 from gateway.upstream.session import Session
 
@@ -28,10 +29,17 @@ class AttestedCaller:
     kind: Kind = "executor-attested"
 
     def __init__(
-        self, alias: str, session: Session, appraisal: Appraisal, *, sealed: bool, clock: Callable[[], int]
+        self,
+        alias: str,
+        session: Session,
+        appraisal: Appraisal,
+        *,
+        sealed: bool,
+        clock: Callable[[], int],
+        proofs: Accepted = ANY,
     ) -> None:
         self._alias, self._session, self._appraisal = alias, session, appraisal
-        self._sealed, self._clock = sealed, clock
+        self._sealed, self._clock, self._proofs = sealed, clock, proofs
 
     async def appraised(self) -> AttestationResult:
         """The appraisal in force. Raises `Withheld` or `UpstreamError`."""
@@ -98,8 +106,8 @@ class AttestedCaller:
             raise self._withheld(ask, e.code) from e
         if not wanted(ask, answer.body):
             return answer
-        preimages = answer.params, answer.result
-        return replace(answer, proof=await proven(self._alias, ask, receipt, preimages, proof, self._clock()))
+        check = Check(self._alias, ask, receipt.statement, answer.params, answer.result)
+        return replace(answer, proof=await check.proven(proof, self._proofs, self._clock()))
 
     def _check(
         self, ask: Ask, held: Appraised, header: CallHeader, salt: bytes, reply: Json, reply_key: SealingKey | None

@@ -1,16 +1,17 @@
 """The proof beside a result, where the approved definition of the tool names a program: else nothing is passed on."""
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
 
 from attest import wire
-from attest.denylist import DEFAULT, Denied
+from attest.denylist import Denied
 from attest.errors import EvidenceError
 from attest.groth16.pairing import fastest
 from attest.proof import Proof
-from attest.proven import Attached, Proven, check_attached, needs_proof
-from attest.receipt import VerifiedReceipt
+from attest.proven import Accepted, Attached, Proven, check_attached, needs_proof
+from attest.statement import Statement
 from gateway.errors import Withheld
 from gateway.exchange import Ask
 from gateway.upstream import Json
@@ -22,36 +23,47 @@ def wanted(ask: Ask, body: Json) -> bool:
     return ask.declared is not None and isinstance(result, dict) and needs_proof(cast(Json, result))
 
 
-async def proven(
-    alias: str, ask: Ask, receipt: VerifiedReceipt, preimages: tuple[bytes, bytes], proof: Any, now: int
-) -> Proven:
-    """Hold the proof that came beside a result against the call of its receipt; `preimages` of params and result.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One answer whose receipt is verified; `params` and `result` are the preimages of its digests."""
 
-    Off the event loop: without the extra `prove` a check takes a second. Raises `Withheld`: `unproven` where there is
-    none, `denied` where its proof system is withdrawn, else `proof`.
-    """
-    subject = f"the answer to {ask.method}"
-    if proof is None or ask.declared is None:
-        raise Withheld(alias, subject, "unproven")
-    said, (params, result) = receipt.statement, preimages
-    try:
-        attached = Attached(ask.declared, Proof.from_json(proof))
-        return await anyio.to_thread.run_sync(
-            lambda: check_attached(
-                attached,
-                definition=said.definition,
-                nonce=said.nonce,
-                params=params,
-                result=result,
-                pairing=fastest(),
-                now=now,
-                denylist=DEFAULT,
-            )
+    alias: str
+    ask: Ask
+    said: Statement
+    params: bytes
+    result: bytes
+
+    async def proven(self, proof: Any, accepted: Accepted, now: int) -> Proven:
+        """Hold the proof that came beside the result against this call.
+
+        Off the event loop: without the extra `prove` that takes a second. Raises `Withheld`: `unproven` where there is
+        none, `denied` where its proof system is withdrawn, else `proof`.
+        """
+        declared = self.ask.declared
+        if proof is None or declared is None:
+            raise self._withheld("unproven")
+        try:
+            attached = Attached(declared, Proof.from_json(proof))
+            return await anyio.to_thread.run_sync(lambda: self._checked(attached, accepted, now))
+        except Denied as e:
+            raise self._withheld("denied") from e
+        except EvidenceError as e:
+            raise self._withheld("proof") from e
+
+    def _checked(self, attached: Attached, accepted: Accepted, now: int) -> Proven:
+        return check_attached(
+            attached,
+            definition=self.said.definition,
+            nonce=self.said.nonce,
+            params=self.params,
+            result=self.result,
+            pairing=fastest(),
+            now=now,
+            accepted=accepted,
         )
-    except Denied as e:
-        raise Withheld(alias, subject, "denied") from e
-    except EvidenceError as e:
-        raise Withheld(alias, subject, "proof") from e
+
+    def _withheld(self, code: str) -> Withheld:
+        return Withheld(self.alias, f"the answer to {self.ask.method}", code)
 
 
 def carried(reply: Json) -> Any:

@@ -108,6 +108,7 @@ MANIFEST = Manifest(
     templates={"sum://{n}": Pin.of({"name": "sum", "uriTemplate": "sum://{n}", "mimeType": "text/plain"})},
     instructions=text_digest("Adds numbers."),
     attesters=frozenset({raw("attester").hex()}),
+    reference_values={"intel-tdx": {"mrtd": frozenset({"ab" * 48, "cd" * 48}), "rtmr3": frozenset({"ef" * 48})}},
 )
 
 ANCHORS = Endorsements({SCHEME: frozenset({raw("attester").hex()}), OBSERVER: frozenset({raw("observer").hex()})})

@@ -35,7 +35,7 @@ AMD = replace(
     tcb=Tcb(versions={"snp": 22, "microcode": 213}),
     instance="chip:02",
     collateral_date=None,
-    details={"vmpl": "0", "migrationAgent": "false"},
+    details={"vmpl": "0", "migrationAgent": "no"},
 )
 SOFTWARE = replace(INTEL, scheme="software", assurance="software", tcb=None, instance=None, issued_at=NOW - 5_000)
 HIDDEN = replace(AMD, instance=None)
@@ -86,7 +86,7 @@ def tdx(status: str) -> Claims:
         ({"noTestRoots": True}, INTEL, ""),
         pytest.param({"noTestRoots": True}, replace(INTEL, standing="test"), "root", id="g29-test-root"),
         ({"preset": "development"}, SOFTWARE, ""),
-        ({"preset": "development"}, INTEL, ""),
+        pytest.param({"preset": "development"}, INTEL, "measurement", id="g24-anybodys-machine"),
         pytest.param({"preset": "development"}, replace(INTEL, debug=True), "debug", id="g01-debug-in-development"),
         pytest.param({"preset": "production"}, SOFTWARE, "policy", id="g29-software-as-hardware"),
         ({"preset": "production"}, INTEL, "measurement"),
@@ -105,8 +105,8 @@ def test_a_rule_accepts_or_refuses_with_its_code(rule: Any, claims: Claims, code
         (replace(INTEL, measurement={"mrtd": "ab"}), "measurement"),
         (replace(INTEL, standing="test"), "root"),
         (tdx("OutOfDate"), "tcb"),
-        (replace(AMD, details={"vmpl": "2", "migrationAgent": "false"}), "policy"),
-        (replace(AMD, details={"vmpl": "0", "migrationAgent": "true"}), "policy"),
+        (replace(AMD, details={"vmpl": "2", "migrationAgent": "no"}), "policy"),
+        (replace(AMD, details={"vmpl": "0", "migrationAgent": "yes"}), "policy"),
         (replace(INTEL, scheme="tpm2"), "policy"),
     ],
 )

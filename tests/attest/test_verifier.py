@@ -123,7 +123,7 @@ def test_hardware_claims_are_affirmed_and_a_debug_environment_is_not() -> None:
     measured = Measurement("m", frozenset("1"))
     assert result(measured).to_json()["submods"]["fake"]["ear.status"] == 2
     assert result(measured, MinAssurance("hardware")).assurance == "hardware"
-    assert result().assurance == "software"
+    assert result().assurance == "none"
     with pytest.raises(PolicyError, match=r"^debug"):
         result(measured, debug=True)
 

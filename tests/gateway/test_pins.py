@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from attest import wire
 from attest.manifest import Pin, TrustedManifest, open_manifest, text_digest
 from gateway.errors import Withheld
 from gateway.flags import Flag
 from gateway.pins import Offer, Pins, Review, review
 from gateway.store import Store
+from tests.attest.zk import minted
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TOOL: dict[str, Any] = {"name": "t", "description": "d", "inputSchema": {"type": "object"}}
@@ -54,6 +56,31 @@ def test_what_differs_is_named_and_how(name: str) -> None:
     assert set(found.drifted) == set(drifted)
     assert all(found.drifted[key].startswith(said) for key, said in drifted.items())
     assert found.clean == (not drifted)
+
+
+def proven(program: Any) -> Offer:
+    return replace(OFFER, tools={"t": TOOL | {"_meta": {wire.PROGRAM: program}}})
+
+
+def test_a_tool_whose_program_is_refused_is_blocked_and_no_manifest_of_ours_has_it() -> None:
+    offer = proven({"format": "something else"})
+    found = review(offer, offer.manifest(), unknown)
+    assert found.drifted["tool t"].startswith("its program is refused [malformed]: ")
+    assert found.refused == {"tool t"}
+    assert offer.manifest().tools == {}
+
+
+def test_the_program_of_a_tool_is_the_one_that_the_manifest_names() -> None:
+    offer = proven(minted.program().to_json())
+    manifest = offer.manifest()
+    assert manifest.programs == {"t": minted.program()}
+    assert review(offer, manifest, unknown).clean
+    for programs in ({}, {"t": minted.program(minted.PLAIN_SIGNALS, minted.PLAIN)}):
+        found = review(offer, replace(manifest, programs=programs), unknown)
+        assert found.drifted == {"tool t": "its program is not the one in the manifest"}
+        assert not found.refused
+    gone = review(OFFER, manifest, unknown)
+    assert gone.drifted["tool t"].startswith(ASIDE)
 
 
 def test_the_order_of_keys_is_no_difference() -> None:

@@ -128,6 +128,7 @@ class FakeIntel:
         svn: bytes = CPU_SVN,
         pce: int = PCE_SVN,
         family: bytes | None = None,
+        ppid: bytes | None = None,
         issuer: str = "",
         issuer_key: str = "",
         authority: bool | None = False,
@@ -136,7 +137,8 @@ class FakeIntel:
     ) -> x509.Certificate:
         """A PCK certificate, right unless told."""
         platform = octets(f"{self.name} platform", 16) if self.authority == "platform" else None
-        extension = sgx_extension(family or self.family, octets(f"{self.name} ppid", 16), platform, svn, pce)
+        number = octets(f"{self.name} ppid", 16) if ppid is None else ppid
+        extension = sgx_extension(family or self.family, number, platform, svn, pce)
         return self.certificate(
             "Intel SGX PCK Certificate",
             "pck",

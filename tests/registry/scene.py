@@ -11,8 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from attest.canonical import canonical, parse
 from attest.dsse import Envelope
+from attest.encoding import sha256_hex
+from attest.evidence import key_id
 from attest.manifest import Manifest, Pin
+from attest.statement import PAYLOAD_TYPE
 from registry.catalogue.challenge import Authority, Challenge, Credential, signing_input
 from registry.catalogue.entry import SCHEMA
 from registry.catalogue.publish import Challenged, Publisher
@@ -57,6 +61,14 @@ def manifest(
     """A manifest with one tool."""
     tools = {"today": Pin.of({"name": "today"})}
     return Manifest(name, version, "observer-attested", tools, {}, {}, None, attesters).sign(key).to_json()
+
+
+def with_program(program: Json) -> Json:
+    """A manifest that names a program of its tool, whatever it is worth."""
+    payload = parse(base64.b64decode(manifest()["payload"]))
+    payload["predicate"]["programs"] = {"today": program}
+    payload["subject"][0]["digest"]["sha256"] = sha256_hex(canonical(payload["predicate"]))
+    return Envelope.sign(PAYLOAD_TYPE, canonical(payload), KEY, key_id(raw(KEY))).to_json()
 
 
 def sign(challenge: Challenge, server: Json, envelope: Json, key: Ed25519PrivateKey = KEY) -> bytes:

@@ -281,6 +281,9 @@ def manifest_files() -> Iterator[File]:
     yield "manifests/bad-malformed-kind.json", changed(kind="hardware")
     yield "manifests/bad-malformed-attester.json", changed(attesters=["me"])
     yield "manifests/bad-malformed-pin.json", changed(tools={"add": {"full": pins["add"]["full"]}})
+    wrong_values: dict[str, dict[str, list[str]]] = {"empty": {}, "none": {"rtmr3": []}, "case": {"rtmr3": ["AB"]}}
+    for name, values in wrong_values.items():
+        yield f"manifests/bad-malformed-reference-{name}.json", changed(referenceValues={"intel-tdx": values})
     yield "manifests/bad-malformed-no-templates.json", changed(templates="absent")
     template = {"sum://{n}": {**pins["add"], "uri": "sum://1"}}
     yield "manifests/bad-malformed-template-pin.json", changed(templates=template)

@@ -1,8 +1,8 @@
 """Groth16 (Groth, 2016) over BN254: setup by a single party, and the prover.
 
 Curve and transforms are arkworks', through zksnake: this needs the extra `prove`, and is imported by processes of its
-own alone, as zksnake may abort. The proving key holds Lagrange points of the domain rather than a point a wire: what one
-wire contributes is what its rows do. The keys are what any Groth16 verifier reads.
+own alone, as zksnake may abort. The proving key holds Lagrange points of the domain rather than a point a wire: what
+one wire contributes is what its rows do. The keys are what any Groth16 verifier reads.
 """
 
 import secrets

@@ -14,7 +14,7 @@ from attest.errors import EvidenceError
 from attest.groth16.key import VerifyingKey
 from attest.groth16.pairing import fastest, verify
 from servers.tee.proving import ProvingError, models
-from servers.tee.proving.folder import KEY, MODEL, VERIFYING, read
+from servers.tee.proving.folder import KEY, MODEL, VERIFYING, anew, read
 from servers.tee.proving.r1cs import Unsatisfied
 from servers.tee.proving.score import DIGEST, INPUT_BITS, circuit, given
 from servers.tee.sandbox import lock
@@ -32,11 +32,14 @@ class Worker:
         from servers.tee.proving import groth16, keyfile  # noqa: PLC0415 - not everybody has the extra
 
         self._groth16, self._keyfile = groth16, keyfile
-        self._key = keyfile.decode(read(folder / KEY), DIGEST)
-        self._verifying = VerifyingKey.from_snarkjs(json.loads(read(folder / VERIFYING)))
+        try:
+            self._verifying = VerifyingKey.from_snarkjs(json.loads(read(folder / VERIFYING)))
+        except (ValueError, EvidenceError) as e:
+            raise ProvingError(f"{VERIFYING} is damaged; {anew(folder)}") from e
         self._pairing = fastest()
         self._model = models.decode(read(folder / MODEL), MODEL)
         self._commitment = self._model.commitment()
+        self._key = keyfile.decode(read(folder / KEY), DIGEST)
         self._circuit = circuit()
 
     def prove(self, order: Any) -> dict[str, Any]:

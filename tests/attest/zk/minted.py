@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from typing import Any
 
 from py_ecc.fields import optimized_bn128_FQ2 as FQ2
 from py_ecc.optimized_bn128.optimized_curve import G1 as ONE_1
@@ -95,6 +96,12 @@ PLAIN_SIGNALS: tuple[Signal, ...] = (Given("root", 0, 1000),)
 def plain_proof(value: int = 42) -> Proof:
     """Of `program(PLAIN_SIGNALS, PLAIN)`, as snarkjs would make it."""
     return Proof("groth16-bn254", PLAIN.simulate([value % R]).to_evm(), inputs=(value,))
+
+
+def degenerate(told: dict[str, Any]) -> dict[str, Any]:
+    """The document of a program under a key whose gamma is its delta: anybody can forge its proofs."""
+    key = told["verifyingKey"]
+    return told | {"verifyingKey": key | {"vk_gamma_2": key["vk_delta_2"]}}
 
 
 JOURNAL = Journal(call=0, arguments=32, result=64)

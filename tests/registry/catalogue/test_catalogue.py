@@ -23,7 +23,8 @@ from registry.catalogue.store import Catalogue
 from registry.catalogue.versions import is_range, rank
 from registry.errors import NotFound, Refused
 from registry.log.leaf import Leaf
-from tests.registry.scene import KEY, NAME, OTHER, Json, Scene, entry, manifest, p384, raw, record, sign
+from tests.attest.zk import minted
+from tests.registry.scene import KEY, NAME, OTHER, Json, Scene, entry, manifest, p384, raw, record, sign, with_program
 
 
 @pytest.fixture
@@ -220,6 +221,8 @@ async def test_what_is_published_is_in_the_log_and_found(scene: Scene) -> None:
         ("wrong-manifest", {"manifest": manifest(name="com.example/other")}),
         ("wrong-manifest", {"manifest": manifest(key=OTHER)}),
         ("wrong-manifest", {"publisher": OTHER}),
+        ("wrong-manifest", {"manifest": with_program(minted.degenerate(minted.program().to_json()))}),
+        ("wrong-manifest", {"manifest": with_program({})}),
     ],
 )
 async def test_refusals(scene: Scene, code: str, change: Json) -> None:
@@ -241,6 +244,14 @@ async def test_refusals(scene: Scene, code: str, change: Json) -> None:
     assert scene.log.checkpoint()[0].size == 0
     with pytest.raises(NotFound):
         scene.catalogue.get(server["name"])
+
+
+@pytest.mark.anyio
+async def test_a_manifest_with_a_sound_program_is_published(scene: Scene) -> None:
+    server, envelope = entry(), with_program(minted.program().to_json())
+    challenge = await scene.challenged(server, envelope)
+    given = Credential(challenge.nonce, sign(challenge, server, envelope))
+    assert (await scene.publisher().publish(server, envelope, given)).signed
 
 
 @pytest.mark.anyio

@@ -116,7 +116,7 @@ def test_the_program_says_what_etmcp_verify_says(with_roots: bool, tmp_path: Pat
 
 ROWS: list[tuple[str, Any, Json, str, str, str]] = [
     ("roots of the server", OWN, {}, "verified", "server", "under the roots of this server"),
-    ("no roots", NONE, {}, "untrusted", "server", "self-consistent, untrusted at step 8"),
+    ("no roots", NONE, {}, "untrusted", "server", "self-consistent, untrusted at step 9"),
     (
         "roots in the call",
         NONE,
@@ -137,7 +137,7 @@ ROWS: list[tuple[str, Any, Json, str, str, str]] = [
     ),
     ("nor the caller's anchors the server's policy", OWN, {"trust": T}, "untrusted", "caller", "no policy"),
     ("other roots in the call", OWN, {"trust": OTHERS, "policy": P}, "untrusted", "caller", "not an anchor"),
-    ("a policy that accepts nothing", OWN, {"trust": T, "policy": NOTHING}, "refused", "caller", "at step 9"),
+    ("a policy that accepts nothing", OWN, {"trust": T, "policy": NOTHING}, "refused", "caller", "at step 10"),
 ]
 
 

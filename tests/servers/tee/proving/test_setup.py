@@ -27,7 +27,7 @@ def document(**changes: Any) -> Json:
     return zeros | changes
 
 
-@pytest.mark.parametrize("stage", ["the circuit", "the first group", "the second group"])
+@pytest.mark.parametrize("stage", ["the circuit", "the second group"])
 def test_a_setup_that_is_killed_half_way_leaves_nothing(proving_cache: Path, tmp_path: Path, stage: str) -> None:
     with subprocess.Popen([*SETUP, str(tmp_path)], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -62,6 +62,23 @@ def test_strays_of_one_that_was_killed_are_taken_away_and_a_model_is_replaced(
     assert f"{after.commitment:064x}" in done.stdout
     (place(proving_cache) / MODEL).write_bytes(kept)
     assert keys(proving_cache) == before
+
+
+WITHOUT = """
+import sys
+sys.modules["zksnake"] = None
+from servers.tee.__main__ import main
+main(["prove", "setup", "--cache", sys.argv[1]])
+"""
+
+
+def test_without_the_extra_it_says_what_to_install_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("pip install 'etmcp[prove]' (Python 3.11 to 3.13)")
+    assert not place(tmp_path).exists()
 
 
 def test_the_keys_are_this_users_alone_and_hold_no_secret_of_the_setup(keys: Keys) -> None:
