@@ -5,24 +5,25 @@ A listing is JSON, `{"path/in/the/tree": "<SHA-256 of the file, hex>"}`; its dig
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
+from servers.attesters import AttesterError
 
 PACKAGES = ("attest", "servers")
 """What a server of ours runs of our own; the gateway and the registry are programs of their own."""
 COMPILED = "__pycache__"
 
 
-class CodeError(Exception):
+class CodeError(AttesterError):
     """A tree has no digest that means something: one line that names the place and says what to do."""
 
 
-def listing(root: Path, *, apart: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Every file below `root`, but for `__pycache__` and what has a name in `apart`.
+def listing(root: Path, *, apart: Callable[[str], bool] = lambda _: False) -> dict[str, str]:
+    """Every file below `root`, but for `__pycache__` and paths in it that `apart` is true of.
 
     Raises `CodeError` for a symbolic link or anything else that is neither file nor folder, and `OSError`.
     """
@@ -32,13 +33,14 @@ def listing(root: Path, *, apart: frozenset[str] = frozenset()) -> dict[str, str
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
                 path = Path(entry.path)
-                if entry.name in apart or entry.name == COMPILED:
+                name = path.relative_to(root).as_posix()
+                if entry.name == COMPILED or apart(name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(path)
                 elif entry.is_file(follow_symlinks=False):
                     with path.open("rb") as file:
-                        found[path.relative_to(root).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+                        found[name] = hashlib.file_digest(file, "sha256").hexdigest()
                 else:
                     raise CodeError(f"{path}: neither a file nor a folder, so it cannot be measured; install again")
     return found

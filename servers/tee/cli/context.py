@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -23,12 +23,16 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """`clock` returns milliseconds since 1970; on descriptor `pin` whoever started this waits for our public key."""
+    """`clock` returns milliseconds since 1970; on descriptor `pin` whoever started this waits for our public key.
+
+    `parse` reads the words of a command as the console script does; it ends the process at a mistake, as argparse does.
+    """
 
     clock: Callable[[], int]
     environ: Mapping[str, str]
     version: str
-    pin: int | None = None
+    pin: int | None
+    parse: Callable[[Sequence[str]], argparse.Namespace]
 
 
 class Run(Protocol):
