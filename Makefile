@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check fmt peers bench component clean
+.PHONY: help setup demo test check fmt peers bench fuzz component clean
 
 PYTHON ?=
 ARGS ?=
@@ -47,6 +47,10 @@ bench: $(VENV)/.dev peers  ## measure
 	@$(BIN)/python -m tests.bench $(ARGS)
 	@$(BIN)/python -m tests.bench.neighbours
 	@$(BIN)/python -m tests.bench.tee 20000
+	@$(BIN)/python -m tests.bench.verifier
+
+fuzz: $(VENV)/.dev  ## every parser under nearly right bytes, ten minutes together (ARGS="--seconds 60 tdx")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 component: $(PEERS)/component/.done  ## rebuild the sandbox's guest component
 	@PATH="$(CURDIR)/$(PEERS)/component/bin:$$PATH" $(BIN)/python -m servers.tee.guest.build
