@@ -18,6 +18,7 @@ from attest.claims import Claims, Endorsements
 from attest.encoding import Fields, b64encode
 from attest.errors import EvidenceError
 from attest.evidence import Evidence
+from attest.schemes.chain import chain_to_json, take_chain
 from attest.schemes.tpm_quote import LAUNCH, AttestationKey, Attested, check_quote, details, rsa_key
 from attest.schemes.tpm_structures import (
     CURVES,
@@ -32,8 +33,6 @@ from attest.schemes.tpm_structures import (
     read_public,
 )
 from attest.x509 import (
-    MAX_CERTIFICATE,
-    MAX_CERTIFICATES,
     check_chain,
     check_validity,
     expiry,
@@ -49,7 +48,6 @@ MAX_PUBLIC = 1024
 NEVER = 253_402_300_799_999
 """The last millisecond of 9999, as RFC 5280 section 4.1.2.5 writes an end that there is not: a pinned key has none."""
 
-_DER = b"\x30"
 AIK_CERTIFICATE = x509.ObjectIdentifier("2.23.133.8.3")
 _UNDERSTOOD = frozenset({x509.SubjectAlternativeName.oid})
 """Critical where the subject is empty; it names the TPM's model, which we do not judge."""
@@ -69,7 +67,7 @@ class TpmEvidence:
 
     def encode(self) -> Evidence:
         """In canonical JSON, the one form that is read."""
-        told = {"key": b64encode(self.key), "certificates": [b64encode(der) for der in self.certificates]}
+        told = {"key": b64encode(self.key), "certificates": chain_to_json(self.certificates)}
         return Evidence(MEDIA_TYPE, canonical(self.attested.to_json() | told))
 
     @classmethod
@@ -79,16 +77,10 @@ class TpmEvidence:
             raise EvidenceError("malformed", f"TPM evidence is longer than {MAX_BODY} bytes")
         fields = Fields.parse(evidence.body, "TPM evidence", EvidenceError)
         attested, key = Attested.take(fields), fields.base64("key", maximum=MAX_PUBLIC)
-        certificates = fields.list("certificates")
+        read = cls(attested, key, take_chain(fields, "certificates"))
         fields.done()
-        if len(certificates) > MAX_CERTIFICATES:
-            raise EvidenceError("malformed", f"TPM evidence has more than {MAX_CERTIFICATES} certificates")
-        chain = Fields({str(place): one for place, one in enumerate(certificates)}, "a TPM's chain", EvidenceError)
-        read = cls(
-            attested, key, [chain.base64(str(place), maximum=MAX_CERTIFICATE) for place in range(len(certificates))]
-        )
-        if read.encode().body != evidence.body or not all(der[:1] == _DER for der in read.certificates):
-            raise EvidenceError("malformed", "TPM evidence is not in canonical form, or its certificates not in DER")
+        if read.encode().body != evidence.body:
+            raise EvidenceError("malformed", "TPM evidence is not in canonical form")
         return read
 
 

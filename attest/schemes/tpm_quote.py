@@ -14,6 +14,7 @@ from attest.encoding import Fields, b64encode, same
 from attest.errors import EvidenceError
 from attest.schemes.tpm_structures import (
     ECDSA,
+    EXPONENT,
     HASHES,
     REGISTERS,
     RSAPSS,
@@ -127,7 +128,7 @@ def rsa_key(modulus: bytes) -> rsa.RSAPublicKey:
     if number.bit_length() not in RSA_SIZES or not number & 1:
         raise EvidenceError("unsupported", "the TPM's RSA key has not 2048 to 4096 bits")
     try:
-        return rsa.RSAPublicNumbers(65537, number).public_key()
+        return rsa.RSAPublicNumbers(EXPONENT, number).public_key()
     except ValueError as e:
         raise EvidenceError("malformed", "the TPM's RSA key is none") from e
 

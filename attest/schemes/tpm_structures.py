@@ -18,7 +18,8 @@ RSASSA, RSAPSS, ECDSA = 0x0014, 0x0016, 0x0018
 CURVES: Mapping[int, str] = {0x0003: "secp256r1", 0x0004: "secp384r1"}
 GENERATED = 0xFF544347
 ATTEST_QUOTE = 0x8018
-DEFAULT_EXPONENT = 65537
+EXPONENT = 65537
+"""What 0 stands for too (12.2.3.5)."""
 REGISTERS = 32
 """PCRs are numbered below this: a selection has at most 4 bytes."""
 
@@ -95,7 +96,7 @@ class Signature:
 class Public:
     """A TPMT_PUBLIC (12.2.4) of a key that signs. `unique` is the modulus, or the point's two coordinates.
 
-    `curve` is 0 for RSA, `exponent` 0 for ECC.
+    `curve` is 0 for RSA, whose exponent is 65537.
     """
 
     kind: int
@@ -103,7 +104,6 @@ class Public:
     algorithm: int
     hash: int
     curve: int
-    exponent: int
     unique: tuple[bytes, ...]
 
 
@@ -159,17 +159,19 @@ def read_public(data: bytes) -> Public:
         raise EvidenceError("unsupported", f"the TPM's key has the scheme {algorithm:#06x}")
     digest = _hash(reader.integer(2))
     if kind == RSA:
-        size, exponent, curve = reader.integer(2), reader.integer(4) or DEFAULT_EXPONENT, 0
+        size, curve = reader.integer(2), 0
+        if reader.integer(4) not in (0, EXPONENT):
+            raise EvidenceError("unsupported", f"the TPM's RSA key has another exponent than {EXPONENT}")
         unique: tuple[bytes, ...] = (reader.sized(),)
         if len(unique[0]) * 8 != size:
             raise reader.wrong("has a modulus of another size than it says")
     else:
-        curve, exponent = reader.integer(2), 0
+        curve = reader.integer(2)
         if curve not in CURVES or reader.integer(2) != NULL:
             raise EvidenceError("unsupported", f"the TPM's key is on curve {curve:#06x}, or has a key derivation")
         unique = (reader.sized(), reader.sized())
     reader.done()
-    return Public(kind, attributes, algorithm, digest, curve, exponent, unique)
+    return Public(kind, attributes, algorithm, digest, curve, unique)
 
 
 def _hash(algorithm: int) -> int:
