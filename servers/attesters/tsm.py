@@ -206,15 +206,17 @@ def provider(reports: Reports) -> str | None:
     name = _fresh()
     try:
         reports.make(name)
-        try:
-            return _text(reports.read(name, "provider", MAX_TEXT))
-        finally:
-            with suppress(OSError):
-                reports.remove(name)
     except OSError as e:
-        if e.errno in (errno.ENOENT, errno.ENXIO, errno.ENOTDIR):
+        if e.errno in (errno.ENOENT, errno.ENXIO):
             return None
         raise AttesterError(failure(reports.path, e)) from e
+    try:
+        return _text(reports.read(name, "provider", MAX_TEXT))
+    except OSError as e:
+        raise AttesterError(failure(reports.path, e)) from e
+    finally:
+        with suppress(OSError):
+            reports.remove(name)
 
 
 def failure(path: Path, error: OSError) -> str:

@@ -60,7 +60,7 @@ def measured(library: Path | None, policy: str) -> Measured:
         raise UserError(str(e)) from e
     packages: dict[str, str] = {}
     for root in roots(_search_path(), sysconfig.get_paths()):
-        packages |= code.listing(root, apart=_is_note)
+        packages |= code.listing(root, apart=is_note)
     return Measured(
         {
             "format": FORMAT,
@@ -100,7 +100,8 @@ def _search_path() -> list[str]:
     return [str(each) for each in json.loads(done.stdout)]
 
 
-def _is_note(path: str) -> bool:
+def is_note(path: str) -> bool:
+    """Whether a path below the packages only says how they were installed."""
     parts = PurePosixPath(path).parts
     return len(parts) == 2 and parts[0].endswith(".dist-info") and parts[1] in NOTES
 

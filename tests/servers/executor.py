@@ -23,6 +23,7 @@ from attest.call import CallHeader, open_reply, plain_request, sealed_request
 from attest.canonical import canonical
 from attest.claims import Endorsements
 from attest.encoding import sha256_hex
+from attest.evidence import Attester
 from attest.policy import AllOf, MinAssurance
 from attest.receipt import Exchange, Receipt, VerifiedReceipt, verify_exchange
 from attest.schemes.software import SCHEME, SoftwareAttester
@@ -156,20 +157,24 @@ async def connected(executor: Executor, *, legacy: bool) -> AsyncGenerator[Peer]
 
 
 def built(
-    *, require_sealed: bool = False, every: int = EVERY_MS, during: Callable[[], None] = lambda: None
+    *,
+    require_sealed: bool = False,
+    every: int = EVERY_MS,
+    during: Callable[[], None] = lambda: None,
+    attester: Callable[[Attester], Attester] = lambda inner: inner,
 ) -> Executor:
-    """A server with a clock of its own."""
+    """A server with a clock of its own; its software attester is behind what `attester` makes of it."""
     now = [NOW]
     clock: Callable[[], int] = lambda: now[0]  # noqa: E731
-    attester = SoftwareAttester(Ed25519PrivateKey.generate(), clock)
-    identity = Identity(attester, bytes(32), bytes(16), every=every)
+    software = SoftwareAttester(Ed25519PrivateKey.generate(), clock)
+    identity = Identity(attester(software), bytes(32), bytes(16), every=every)
     server: Server[Any] = Server(
         "small", version="1", on_list_tools=list_tools, on_call_tool=partial(call_tool, during)
     )
     told = {"name": "small", "version": "1"}
     attested = Attested(identity, server=told, policy_digest="00" * 32, clock=clock, require_sealed=require_sealed)
     server.middleware.append(attested)
-    return Executor(server, attested, identity, attester.public_key.hex(), now)
+    return Executor(server, attested, identity, software.public_key.hex(), now)
 
 
 async def appraised(executor: Executor, peer: Peer) -> AttestationResult:

@@ -22,9 +22,9 @@ from typing import IO, Any, Literal
 from tests.pki.amd import FakeAmd
 from tests.pki.intel import FakeIntel
 from tests.support.peers import absent
-from tests.tsm.kernel import Mint, Rtmrs
+from tests.tsm.kernel import Mint, Rtmrs, error
 
-Provider = Literal["tdx_guest", "sev_guest"]
+Provider = Literal["tdx_guest", "sev_guest", "arm_cca_guest"]
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30
 
@@ -32,7 +32,7 @@ WAIT_S = 30
 @dataclass(frozen=True)
 class Place:
     """Where the machine's interfaces are. `claims` are what reports say beside report_data, the arguments of
-    `FakeIntel.quote` or `FakeAmd.report`; a test may change them while it runs."""
+    `FakeIntel.quote` or `FakeAmd.report`; a test may change them while it runs. With `errno` there are no reports."""
 
     folder: Path
     claims: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -94,7 +94,7 @@ def fake_configfs(
                 _, said = process.communicate(timeout=WAIT_S)
                 absent("fuse3", f"a file system of our own: {said.strip()[-200:]}")
             ours.settimeout(None)
-            minter = threading.Thread(target=_mint, args=(stream, minting(pki, claims)))
+            minter = threading.Thread(target=_mint, args=(stream, minting(pki, claims), claims))
             minter.start()
             try:
                 yield place
@@ -107,12 +107,14 @@ def fake_configfs(
                 minter.join()
 
 
-def _mint(stream: IO[bytes], mint: Mint) -> None:
+def _mint(stream: IO[bytes], mint: Mint, claims: dict[str, Any]) -> None:
     """Answer each request until the other end is gone."""
     while line := stream.readline():
         asked = json.loads(line)
         rtmrs = {index: bytes.fromhex(value) for index, value in enumerate(asked["rtmrs"])}
         try:
+            if "errno" in claims:
+                raise error(claims["errno"])
             outblob, auxblob = mint(bytes.fromhex(asked["inblob"]), asked["privilege"], rtmrs)
             told: dict[str, Any] = {"outblob": outblob.hex(), "auxblob": auxblob.hex()}
         except OSError as e:

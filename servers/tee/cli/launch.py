@@ -6,6 +6,7 @@ the platform's own registers cover (`deploy/README.md`).
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,9 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
     The second start of one build since the machine's own extends nothing. Another build is refused until a restart.
     """
+    if not sys.flags.isolated or sys.pycache_prefix is None:  # or this very process runs what nothing measured
+        start = shlex.join([sys.executable, "-I", *FROM_SOURCE, "-m", "servers.tee", "launch"])
+        raise UserError(f"launch has to run from source and apart from its environment; start it as {start} ...")
     words = options.words[1:] if options.words[:1] == ["--"] else options.words
     if words[:1] == [] or (served := context.parse(words)).command not in SERVED:
         raise UserError("launch starts http or stdio; say `etmcp-tee launch -- http`")
