@@ -1,6 +1,8 @@
 """A bundle: one receipt with all it needs to be checked again offline, years later. Trust is never inside it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from attest.canonical import canonical
 from attest.encoding import Fields, b64encode
@@ -11,6 +13,7 @@ from attest.receipt import Receipt
 
 FORMAT = "https://etmcp.com/bundle/v1"
 MAX_PREIMAGE = 64 << 20
+MAX_DOCUMENTS, MAX_DOCUMENT = 16, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,7 @@ class Bundle:
     """`params` and `result` are the canonical preimages.
 
     `speaker` presents the key that signed: evidence and what it binds (executor), or a raw Ed25519 key (observer);
-    `proof` is there where the result is proven.
+    `proof` is there where the result is proven; `endorsements` are the documents that the evidence was appraised with.
     """
 
     receipt: Receipt
@@ -27,6 +30,7 @@ class Bundle:
     result: bytes
     speaker: tuple[Evidence, Binding] | bytes
     proof: Attached | None = None
+    endorsements: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     def encode(self) -> bytes:
         """The file: canonical JSON on one line."""
@@ -45,6 +49,7 @@ class Bundle:
                 "evidence": evidence,
                 "observer": observer,
                 **({} if self.proof is None else {"proof": self.proof.to_json()}),
+                **({"endorsements": dump_documents(self.endorsements)} if self.endorsements else {}),
             }
         )
 
@@ -58,7 +63,7 @@ class Bundle:
         params = fields.base64("params", maximum=MAX_PREIMAGE)
         result = fields.base64("result", maximum=MAX_PREIMAGE)
         evidence, observer = fields.optional("evidence"), fields.optional("observer")
-        told = fields.optional("proof")
+        told, documents = fields.optional("proof"), fields.optional("endorsements")
         fields.done()
         if evidence is None:
             speaker: tuple[Evidence, Binding] | bytes = Fields({"key": observer}, "observer", ReceiptError).hex(
@@ -69,7 +74,22 @@ class Bundle:
             speaker = (Evidence.from_cmw(inner.take("cmw")), Binding.from_json(inner.take("binding")))
             inner.done()
         proof = None if told is None else Attached.from_json(told, ReceiptError)
-        bundle = cls(receipt, salt, params, result, speaker, proof)
+        endorsements = {} if documents is None else load_documents(documents)
+        bundle = cls(receipt, salt, params, result, speaker, proof, endorsements)
         if bundle.encode() != data:  # also refuses a bundle with both speakers
             raise ReceiptError("malformed", "the bundle is not in its one canonical form")
         return bundle
+
+
+def dump_documents(documents: Mapping[str, bytes]) -> dict[str, str]:
+    """Endorsement documents by name, in base64."""
+    return {name: b64encode(data) for name, data in documents.items()}
+
+
+def load_documents(value: Any) -> dict[str, bytes]:
+    """Read `dump_documents`'s form, at most 16 of at most 1 MiB; raises `EvidenceError("malformed")`."""
+    fields = Fields(value, "the endorsements", EvidenceError)
+    names = list(cast(dict[str, Any], value))
+    if len(names) > MAX_DOCUMENTS:
+        raise EvidenceError("malformed", f"there are more than {MAX_DOCUMENTS} endorsements")
+    return {name: fields.base64(name, maximum=MAX_DOCUMENT) for name in names}

@@ -1,7 +1,7 @@
 """What a Scheme makes of Evidence: Claims, and the Endorsements it makes them with (RFC 9334)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -78,6 +78,10 @@ class Endorsements:
     anchors: Mapping[str, frozenset[str]]
     documents: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     test_anchors: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+
+    def beside(self, documents: Mapping[str, bytes]) -> "Endorsements":
+        """With these documents too, of which the caller's own come first."""
+        return replace(self, documents={**documents, **self.documents})
 
     def standing(self, scheme: str, anchor: str) -> Standing:
         """What `anchor` is to the caller."""

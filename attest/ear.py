@@ -16,29 +16,40 @@ GOOD_TCB = frozenset({"", "UpToDate"})
 
 def ear(claims: Claims, assurance: Assurance, *, pinned: bool, expires_at: int) -> dict[str, Any]:
     """The result for accepted claims. `expires_at` in milliseconds; `exp` in seconds, as JWT has it."""
-    vector = _vector(claims, assurance)
+    vector = _vector(claims, assurance, pinned=pinned)
     result: dict[str, Any] = {
         "ear.status": _tier(max(vector.values())),
         "ear.trustworthiness-vector": vector,
         "assurance": assurance,
-        "instance": "pinned" if pinned else "unpinned",
+        "instance": _instance(pinned=pinned),
+        **brief(claims, pinned=pinned),
         "measurement": dict(claims.measurement),
         "details": dict(claims.details),
         "self-reported": dict(claims.self_reported),
     }
-    if claims.assurance == "hardware":
-        result["assumes"] = ["no physical access"]
     if claims.tcb is not None:
         result["tcb"] = {
             "status": claims.tcb.status,
             "advisories": sorted(claims.tcb.advisories),
             "versions": dict(claims.tcb.versions),
         }
-    if claims.collateral_date is not None:
-        result["collateralDate"] = claims.collateral_date
     if claims.standing == "test":
         result["anchor"] = "test-root"
     return {"eat_profile": PROFILE, "submods": {claims.scheme: result}, "exp": expires_at // 1000}
+
+
+def brief(claims: Claims, *, pinned: bool) -> dict[str, Any]:
+    """What nobody may overlook beside the assurance of hardware; empty for software."""
+    if claims.assurance != "hardware":
+        return {}
+    told: dict[str, Any] = {"instance": _instance(pinned=pinned)}
+    if claims.collateral_date is not None:
+        told["collateralDate"] = claims.collateral_date
+    return told | {"assumes": ["no physical access"]}
+
+
+def _instance(*, pinned: bool) -> str:
+    return "pinned" if pinned else "unpinned"
 
 
 def refused(error: AttestError) -> dict[str, Any]:
@@ -47,8 +58,9 @@ def refused(error: AttestError) -> dict[str, Any]:
     return {"eat_profile": PROFILE, "submods": {"evidence": refusal}}
 
 
-def _vector(claims: Claims, assurance: Assurance) -> dict[str, int]:
-    """`executables` is affirmed only where the launch measurement was held against reference values."""
+def _vector(claims: Claims, assurance: Assurance, *, pinned: bool) -> dict[str, int]:
+    """`executables` is affirmed only where the launch measurement was held against reference values, and
+    `instance-identity` where it is known who this is: a machine that the policy names, or the key of an attester."""
     hardware = claims.assurance == "hardware"
     if claims.debug:
         platform = CONTRAINDICATED
@@ -56,8 +68,9 @@ def _vector(claims: Claims, assurance: Assurance) -> dict[str, int]:
         platform = 0
     else:
         platform = AFFIRMING if claims.tcb is None or claims.tcb.status in GOOD_TCB else WARNING
+    known = AFFIRMING if pinned or not hardware else 0
     return {
-        "instance-identity": WARNING if claims.standing == "test" else AFFIRMING,
+        "instance-identity": WARNING if claims.standing == "test" else known,
         "configuration": CONTRAINDICATED if claims.debug else AFFIRMING if hardware else 0,
         "executables": AFFIRMING if assurance == "hardware" else UNRECOGNISED,
         "file-system": 0,

@@ -19,8 +19,8 @@ REGISTERS = 4
 RUNTIME_REGISTER = 3
 RUNTIME_EVENT = 0x08000001
 """The type of dstack's events."""
-MAX_EVENTS = 4096
-MAX_PAYLOAD = 64 << 10
+MAX_EVENTS = 1024
+MAX_PAYLOAD = 16 << 10
 
 _SIZE = 48
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -1,6 +1,6 @@
 """Policies in plain sentences, one per rule, in the order of the document. One vocabulary for all kinds of policy."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,14 @@ from attest.rules import (
     TcbStatus,
 )
 
+LAUNCH: Mapping[str, frozenset[str]] = {
+    "intel-tdx": frozenset({"mrtd", "rtmr1", "rtmr2", "rtmr3"}),
+    "intel-sgx": frozenset({"mrenclave"}),
+    "amd-sev-snp": frozenset({"measurement"}),
+    "aws-nitro": frozenset({"pcr0"}),
+    "azure-vtpm": frozenset({"measurement", "pcr4"}),
+}
+"""By hardware scheme: what its claims will name as `launch` (`attest.claims.Claims`)."""
 Verb = Literal["Requires", "Allows", "Denies", "Limits", "Notes"]
 """What must hold; what may be done; what may not whatever is allowed; how much; what a reader may overlook."""
 
@@ -68,16 +76,48 @@ def warnings(policy: Policy) -> list[str]:
     """What a reader may overlook: that nothing can pass, or that less is asked than it seems."""
     rules = list(_flattened(policy))
     asked = any(isinstance(rule, MinAssurance) and rule.level == "hardware" for rule in rules)
+    accepted = _schemes(rules)
     notes: list[str] = []
     if any(isinstance(rule, AllOf | AnyOf) and not rule.children for rule in rules):
         notes.append("an empty rule refuses whatever reaches it")
-    if asked and not any(isinstance(rule, Measurement) for rule in rules):
-        notes.append("hardware needs reference values, and there are none here: only a manifest's can make it pass")
+    if any(values == frozenset() for rule in rules for values in _lists(rule)):
+        notes.append("an empty list of what is accepted refuses whatever reaches it")
+    if asked:
+        notes += _uncovered(accepted, frozenset(rule.register for rule in rules if isinstance(rule, Measurement)))
     if not any(isinstance(rule, MinAssurance) and rule.level != "none" for rule in rules):
         notes.append("no assurance is asked for, so that a process may vouch for itself")
-    if not any(isinstance(rule, Instances) for rule in rules) and asked:
+    if asked and "amd-sev-snp" in accepted and not any(isinstance(rule, MinTcb) for rule in rules):
+        notes.append("AMD publishes no TCB status: without minTcb its firmware may be as old as it likes")
+    if asked and not any(isinstance(rule, Instances) for rule in rules):
         notes.append("no machine is named: a genuine one elsewhere with the same program passes too")
     return notes
+
+
+def _schemes(rules: Sequence[Policy]) -> frozenset[str]:
+    """The hardware schemes that may pass, as far as the rules name schemes."""
+    named = [rule.names for rule in rules if isinstance(rule, Schemes)]
+    return frozenset(LAUNCH) & frozenset[str]().union(*named) if named else frozenset(LAUNCH)
+
+
+def _lists(rule: Policy) -> Iterator[frozenset[str]]:
+    match rule:
+        case Schemes(values) | Instances(values) | TcbStatus(values) | Measurement(_, values) | Detail(_, values):
+            yield values
+        case _:
+            return
+
+
+def _uncovered(accepted: frozenset[str], covered: frozenset[str]) -> Iterator[str]:
+    """What keeps evidence of a scheme from being worth anything as hardware."""
+    missing = {scheme: sorted(LAUNCH[scheme] - covered) for scheme in sorted(accepted)}
+    if missing and all(missing.values()):
+        yield "there are no reference values for what is launched: only a manifest's can make hardware pass"
+    elif not missing:
+        yield "no scheme that is accepted is one of hardware, so that none can pass"
+    else:
+        for scheme, registers in missing.items():
+            if registers:
+                yield f"{scheme} needs reference values for {', '.join(registers)} too, its manifest's if not these"
 
 
 def _flattened(policy: Policy) -> Iterator[Policy]:

@@ -1,6 +1,6 @@
 """Appraisal policies: small values with one method, composed with `AllOf` and `AnyOf`. Empty means refuse."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -106,17 +106,21 @@ class AllOf:
     def check(self, subject: Subject) -> Grounds:
         """The first child's refusal, or code `policy` where there are none.
 
-        Asked in their order, but `AllOf` after the others and `MinAssurance` last, which need the grounds of the rest.
+        The children of an `AllOf` inside stand as if they were here. Asked in their order, but what asks for an
+        assurance comes last, since it needs the grounds of the rest.
         """
         if not self.children:
             raise PolicyError("policy", "an empty policy accepts nothing")
-        for child in sorted(self.children, key=_turn):
+        for child in sorted(self._inlined(), key=_turn):
             subject = replace(subject, grounds=child.check(subject))
         return subject.grounds
 
-
-def _turn(rule: Policy) -> int:
-    return 2 if isinstance(rule, MinAssurance) else 1 if isinstance(rule, AllOf) else 0
+    def _inlined(self) -> Iterator[Policy]:
+        for child in self.children:
+            if isinstance(child, AllOf) and child.children:
+                yield from child._inlined()
+            else:
+                yield child
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +138,9 @@ class AnyOf:
             except PolicyError as e:
                 refusal = e
         raise refusal
+
+
+def _turn(rule: Policy) -> int:
+    if isinstance(rule, MinAssurance):
+        return 2
+    return int(isinstance(rule, AllOf | AnyOf) and any(map(_turn, rule.children)))

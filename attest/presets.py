@@ -13,7 +13,7 @@ PRESETS: Mapping[str, Policy] = {
             TcbStatus(frozenset({"UpToDate", "SWHardeningNeeded"})),
             AnyOf(
                 (
-                    Schemes(frozenset({"intel-tdx", "intel-sgx", "aws-nitro"})),
+                    Schemes(frozenset({"intel-tdx", "intel-sgx", "aws-nitro", "azure-vtpm"})),
                     # Nobody else in the guest, and nobody outside who may move it, stands above what was measured.
                     AllOf(
                         (
@@ -22,7 +22,6 @@ PRESETS: Mapping[str, Policy] = {
                             Detail("migrationAgent", frozenset({"no"})),
                         )
                     ),
-                    Schemes(frozenset({"azure-vtpm"})),
                 )
             ),
             MinAssurance("hardware"),

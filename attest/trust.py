@@ -44,7 +44,9 @@ def load_policy(data: bytes) -> Policy:
 
     Raises `PolicyError("malformed")`, also for one in an envelope, since nobody looks at its signature here.
     """
-    return load(_members(data)["accept"])
+    members = _members(data)
+    _programs(members)
+    return load(members["accept"])
 
 
 def load_programs(data: bytes) -> frozenset[str] | None:
@@ -52,7 +54,10 @@ def load_programs(data: bytes) -> frozenset[str] | None:
 
     Raises `PolicyError("malformed")`.
     """
-    members = _members(data)
+    return _programs(_members(data))
+
+
+def _programs(members: dict[str, Any]) -> frozenset[str] | None:
     if "programs" not in members:
         return None
     programs = Fields(members, "the policy", PolicyError).list("programs")

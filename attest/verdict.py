@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from attest.bundle import Bundle
 from attest.claims import Assurance, Claims, Endorsements, Scheme
-from attest.ear import ear
+from attest.ear import ear, refused
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
 from attest.evidence import key_id
@@ -37,7 +37,7 @@ class Step:
 class Verdict:
     """`verified` needs anchors and a policy from the verifier; `untrusted` means sound in itself and no more.
 
-    `appraisal` is the evidence's as an EAR (`attest.ear`), None where there is none or it was not accepted.
+    `appraisal` is the evidence's as an EAR (`attest.ear`), or its refusal; None where there is none, or no decision.
     """
 
     outcome: Literal["verified", "untrusted", "refused"]
@@ -106,6 +106,8 @@ def verify_bundle(
         name = STEPS[len(steps)]
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
+        if name in ("evidence", "policy") and found.statement is not None and found.statement.launch is None:
+            found.appraisal = refused(e)  # an observer has no evidence that anybody could refuse
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
     return Verdict(
         outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal, found.proof
@@ -161,7 +163,7 @@ def _run(
         )
     else:
         verifier = Verifier(schemes=schemes, endorsements=endorsements, policy=NOTHING)
-        claims = verifier.authenticate(*bundle.speaker, now=said.finished_at)
+        claims = verifier.authenticate(*bundle.speaker, now=said.finished_at, documents=bundle.endorsements)
     yield "evidence"  # 4
 
     if not same(salted(bundle.params_salt, bundle.params), said.params_digest):

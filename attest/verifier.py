@@ -1,7 +1,8 @@
 """The RATS Verifier: appraises the Evidence for one pair of keys."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from attest.claims import Assurance, Claims, Endorsements, Scheme
@@ -11,6 +12,7 @@ from attest.errors import EvidenceError
 from attest.evidence import Binding, Evidence
 from attest.policy import Policy, Subject, graded
 
+NO_DOCUMENTS: Mapping[str, bytes] = MappingProxyType({})
 _CHECKED = object()  # only this module holds it, so only `appraise` can make an AttestationResult
 
 
@@ -51,13 +53,25 @@ class Verifier:
         self._schemes = {media_type: scheme for scheme in schemes for media_type in scheme.media_types}
         self._endorsements, self._policy = endorsements, policy
 
+    def wants(self, evidence: Evidence) -> Sequence[str]:
+        """The names of the documents that an appraisal would look for; raises `EvidenceError`."""
+        return self._scheme(evidence).wants(evidence)
+
     def appraise(
-        self, evidence: Evidence, binding: Binding, *, nonce: bytes | None, now: int, maximum_age_ms: int
+        self,
+        evidence: Evidence,
+        binding: Binding,
+        *,
+        nonce: bytes | None,
+        now: int,
+        maximum_age_ms: int,
+        documents: Mapping[str, bytes] = NO_DOCUMENTS,
     ) -> AttestationResult:
         """Return the Attestation Result, or raise `EvidenceError` or `PolicyError`.
 
         `nonce` is the challenge of this verifier; None when the evidence is appraised again later, offline, where
-        its freshness follows from the receipts' times instead. `now` and `maximum_age_ms` in milliseconds.
+        its freshness follows from the receipts' times instead. `now` and `maximum_age_ms` in milliseconds. `documents`
+        are endorsements from whoever had them, behind the verifier's own.
 
         1. a Scheme for the media type authenticates the Evidence at `now`;
         2. its report_data binds exactly these keys, configuration and boot;
@@ -65,7 +79,7 @@ class Verifier:
         4. the Evidence leads to an anchor that the caller trusts;
         5. the policy accepts its Claims, and what it held against reference values says what they are worth.
         """
-        claims = self.authenticate(evidence, binding, now)  # 1, 2
+        claims = self.authenticate(evidence, binding, now, documents)  # 1, 2
         if nonce is not None and not same(binding.nonce, nonce):  # 3
             raise EvidenceError("nonce", "the evidence answers another challenge")
         if not claims.anchored:  # 4
@@ -74,12 +88,17 @@ class Verifier:
         until = min(claims.expires_at, now + maximum_age_ms)
         return AttestationResult(claims, graded(claims, grounds), grounds.pinned, binding, until, token=_CHECKED)
 
-    def authenticate(self, evidence: Evidence, binding: Binding, now: int) -> Claims:
+    def authenticate(
+        self, evidence: Evidence, binding: Binding, now: int, documents: Mapping[str, bytes] = NO_DOCUMENTS
+    ) -> Claims:
         """Steps 1 and 2 alone: what the Evidence says and whether it speaks of these keys; trust is not decided."""
-        scheme = self._schemes.get(evidence.media_type)
-        if scheme is None:
-            raise EvidenceError("unsupported", f"no scheme reads {evidence.media_type[:80]!r}")
-        claims = scheme.open(evidence, self._endorsements, now)
+        claims = self._scheme(evidence).open(evidence, self._endorsements.beside(documents), now)
         if not same(claims.report_data, binding.report_data()):
             raise EvidenceError("binding", "report_data does not bind these keys, this configuration and this nonce")
         return claims
+
+    def _scheme(self, evidence: Evidence) -> Scheme:
+        scheme = self._schemes.get(evidence.media_type)
+        if scheme is None:
+            raise EvidenceError("unsupported", f"no scheme reads {evidence.media_type[:80]!r}")
+        return scheme

@@ -15,7 +15,8 @@ from attest.encoding import sha256_hex
 from attest.errors import AttestError, CanonicalError
 from attest.note import NoteKey
 from attest.statement import Kind
-from gateway.appraising import Accepting, accepting
+from gateway.appraising import Accepting, Mark, accepting
+from gateway.endorsements import EndorsementSettings
 from gateway.errors import UserError
 from gateway.jsonc import plain
 from gateway.names import Rules
@@ -243,6 +244,7 @@ class _File(BaseModel):
     mcpServers: Mapping[Alias, Server] | None = None  # noqa: N815 - the clients' own spelling
     servers: Mapping[Alias, Server] | None = None  # VS Code's
     registry: RegistryServer | None = None
+    endorsements: EndorsementSettings = EndorsementSettings()
 
 
 @dataclass(frozen=True)
@@ -252,12 +254,13 @@ class Config:
     servers: Mapping[str, Server]
     source: str
     registry: RegistryServer | None = None
+    endorsements: EndorsementSettings = field(default_factory=EndorsementSettings)
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """What a change of is a change of the configuration: its own file, and those of appraisal policies."""
+    def policies(self) -> Mapping[Path, Mark | None]:
+        """The files of appraisal policies, as they were when they were read."""
         named = (server.etmcp.accepting for server in self.servers.values())
-        return (Path(self.source), *(one.file for one in named if one is not None and one.file is not None))
+        return {one.file: one.mark for one in named if one is not None and one.file is not None}
 
     @property
     def storing(self) -> str | None:
@@ -302,7 +305,7 @@ def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Confi
         found = {alias: _found(alias, server, path.parent, environ) for alias, server in servers.items()}
     except Unset as e:
         raise UserError(f"{path}: {under}.{e}") from e
-    return Config(found, str(path), parsed.registry)
+    return Config(found, str(path), parsed.registry, parsed.endorsements.below(path.parent))
 
 
 def _read(path: Path) -> tuple[_File, str]:

@@ -25,10 +25,14 @@ REASONS = {
     "seal": "a sealed message does not open",
     "unsupported": "no scheme reads the server's evidence",
     "binding": "the server's evidence does not bind its key",
-    "root": "the server's evidence leads to no trusted key",
+    "root": "the server's evidence leads to no root or key that is trusted",
+    "chain": "the server's evidence lacks certificates or other words of its vendor, or they do not fit",
+    "revoked": "the server's platform, or what vouches for it, is revoked",
+    "tcb": "the server's platform is not up to date",
     "debug": "the server runs in debug mode",
     "measurement": "the server measures as something else",
     "policy": "the appraisal policy does not accept the server",
+    "superseded": "its appraisal policy has changed, and the new one is not read yet",
     "unattested": "the server offers no evidence, and executor-attested or sealed calls are required",
     "kind": "the server offers less than it did when it was pinned",
     "drift": "this definition differs from its pin",
@@ -45,6 +49,7 @@ REASONS = {
 }
 
 ADVICE = {
+    "superseded": "try again in a second; if that does not help, the log of etmcp says what is wrong with the file",
     "drift": "review it with `etmcp approve {server}`",
     "kind": "review it with `etmcp approve {server}`",
     "definition": "review it with `etmcp approve {server}`",

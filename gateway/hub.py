@@ -30,6 +30,7 @@ from gateway.pins import Pins
 from gateway.records import Records
 from gateway.registry import Registry
 from gateway.upstream import Json
+from registry.endorsements import Source
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Hub:
     feed: Feed
     identity: Identity
     registry: Registry
+    endorsements: Source
     # By vendor: roots that count beside the vendors' own, and are named in every verdict. Of the command line alone.
     test_roots: Mapping[str, frozenset[str]]
     # What is being ended in the background; each removes itself.

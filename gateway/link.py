@@ -109,7 +109,7 @@ async def _caller(
     alias: str, server: Server, hub: Hub, transport: Transport, session: Session, published: TrustedManifest | None
 ) -> Caller:
     """Executor-attested where the server offers evidence that we have grounds to trust: a key, values, a policy."""
-    settings = server.etmcp
+    settings, accepting = server.etmcp, server.etmcp.accepting
     anchors: set[str] = set(settings.attesters)
     if published is not None:
         anchors |= published.manifest.attesters
@@ -120,17 +120,18 @@ async def _caller(
         if pin:
             anchors.add(pin.decode("ascii", "replace").strip())
     needed = settings.proven
-    grounds = bool(anchors) or settings.accepting is not None or bool(published and published.manifest.reference_values)
+    grounds = bool(anchors) or accepting is not None or bool(published and published.manifest.reference_values)
     if offers and grounds:
-        verifier = hub.verifier(settings.accepting, published, frozenset(anchors))
-        appraisal = Appraisal(alias, session, verifier, hub.clock)
+        verifier = hub.verifier(accepting, published, frozenset(anchors))
+        outdated = lambda: accepting is not None and accepting.outdated  # noqa: E731 - of this policy, while it is in use
+        appraisal = Appraisal(alias, session, verifier, hub.endorsements, hub.clock, outdated)
         try:
             await appraisal.current()
         except Withheld:
             if needed:
                 raise
         else:
-            sealed, accepting = settings.seal is not False, settings.accepting
+            sealed = settings.seal is not False
             proofs = ANY if accepting is None else Accepted(programs=accepting.programs)
             return AttestedCaller(alias, session, appraisal, sealed=sealed, clock=hub.clock, proofs=proofs)
     if needed:

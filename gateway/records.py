@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attest import wire
-from attest.bundle import Bundle
+from attest.bundle import Bundle, dump_documents, load_documents
 from attest.canonical import canonical, parse
 from attest.encoding import sha256_hex
 from attest.proof import Proof
@@ -42,7 +42,9 @@ class Records:
         if answer.evidence is not None:
             speaker = sha256_hex(answer.evidence.encode())
             if speaker not in self._evidence:
-                statements.append(("INSERT OR IGNORE INTO evidence VALUES (?, ?)", (speaker, answer.evidence)))
+                documents = canonical(dump_documents(answer.endorsements)).decode()
+                sql = "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?)"
+                statements.append((sql, (speaker, answer.evidence, documents)))
         if (proof := answer.proof) is not None:
             told = canonical(proof.attached.proof.to_json()).decode()
             declared = proof.attached.definition.decode()
@@ -64,6 +66,8 @@ class Records:
             answer.result,
             speaker,
         )
+        if answer.standing == "test":
+            statements.append(("INSERT INTO tested VALUES (?)", (answer.receipt.receipt_id,)))
         columns = "id,at,server,method,target,kind,assurance,outcome,receipt,params_salt,params,result,speaker"
         sql = f"INSERT INTO receipts ({columns}) VALUES ({','.join('?' * len(row))})"  # noqa: S608 - our own names
         await self._store.write(*statements, (sql, row))
@@ -95,9 +99,10 @@ class Records:
         await self._store.write((sql, row))
 
     def recent(self, limit: int) -> list[dict[str, Any]]:
-        """The newest receipts, newest first."""
+        """The newest receipts, newest first; `anchor` is `test-root` or null."""
         columns = "id, at, server, method, target, kind, assurance, outcome"
-        rows = self._store.read(f"SELECT {columns} FROM receipts ORDER BY number DESC LIMIT ?", limit)  # noqa: S608
+        tested = "iif(id IN (SELECT id FROM tested), 'test-root', NULL) AS anchor"
+        rows = self._store.read(f"SELECT {columns}, {tested} FROM receipts ORDER BY number DESC LIMIT ?", limit)  # noqa: S608
         return [dict(row) for row in rows]
 
     def find(self, prefix: str) -> str:
@@ -117,12 +122,12 @@ class Records:
         row = self._store.read("SELECT * FROM receipts WHERE id = ?", receipt_id)[0]
         speaker = str(row["speaker"])
         if speaker.startswith("observer:"):
-            spoken = bytes.fromhex(speaker.removeprefix("observer:"))
+            spoken, documents = bytes.fromhex(speaker.removeprefix("observer:")), dict[str, bytes]()
         else:
-            text = self._store.read("SELECT text FROM evidence WHERE id = ?", speaker)[0]["text"]
-            spoken = wire.load_evidence(text)
-        receipt = Receipt.from_json(parse(row["receipt"]))
-        return Bundle(receipt, row["params_salt"], row["params"], row["result"], spoken, self._proof(receipt_id))
+            kept = self._store.read("SELECT text, documents FROM evidence WHERE id = ?", speaker)[0]
+            spoken, documents = wire.load_evidence(kept["text"]), load_documents(parse(kept["documents"]))
+        receipt, proof = Receipt.from_json(parse(row["receipt"])), self._proof(receipt_id)
+        return Bundle(receipt, row["params_salt"], row["params"], row["result"], spoken, proof, documents)
 
     def _proof(self, receipt_id: str) -> Attached | None:
         sql = "SELECT text, proof FROM proofs JOIN definitions ON definition = digest WHERE proofs.id = ?"

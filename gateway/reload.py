@@ -1,11 +1,13 @@
 """A configuration that changes while the gateway runs: its file, or a policy file that it names."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
+from anyio import to_thread
 
+from gateway.appraising import Mark
 from gateway.config import Config
 from gateway.errors import UserError
 
@@ -14,31 +16,21 @@ logger = logging.getLogger(__name__)
 
 
 async def follow(config: Config, load: Callable[[Path], Config], apply: Callable[[Config], Awaitable[None]]) -> None:
-    """Apply each new version until cancelled. One that cannot be read is reported, and the old stays."""
+    """Apply each new version until cancelled. One that cannot be read is reported, and the old stays; but a server
+    whose policy file is another now is not used until that one is read (`exchange.appraisal`)."""
     source = Path(config.source)
-    seen = await _marks(config.files)
+    seen = {**config.policies, source: await to_thread.run_sync(Mark.of, source)}
     while True:
         await anyio.sleep(LOOK_SECONDS)
-        if (now := await _marks(config.files)) == seen:
+        now = {path: await to_thread.run_sync(Mark.of, path) for path in seen}
+        if now == seen:
             continue
-        seen = now
         try:
             config = load(source)
         except UserError as e:
+            seen = now
             logger.warning("%s (the gateway goes on with what it had)", e)
         else:
-            seen = await _marks(config.files)
+            seen = {**config.policies, source: now[source]}
             await apply(config)
             logger.warning("%s: read again, %d servers", source, len(config.servers))
-
-
-async def _marks(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:
-    """What differs between two versions of a file; None where there is none."""
-    marks: list[tuple[int, int, int] | None] = []
-    for path in paths:
-        try:
-            found = await anyio.Path(path).stat()
-            marks.append((found.st_ino, found.st_size, found.st_mtime_ns))
-        except OSError:
-            marks.append(None)
-    return marks

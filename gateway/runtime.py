@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.aggregate import Aggregate
 from gateway.config import Config, Server
+from gateway.endorsements import source
 from gateway.exchange.observed import Observer
 from gateway.feed import Feed
 from gateway.home import Home
@@ -104,7 +105,8 @@ async def running(
         async with new_pool() as http:
             info = {"name": "etmcp", "version": version}
             registry = Registry(config.registry, store, http, home, environ, info)
-            hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry, test_roots)
+            trust = (source(config.endorsements, home.cache / "endorsements", http, clock), test_roots)
+            hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry, *trust)
             rounds = Rounds(records, States(home.state_key(), clock), clock, identity.user, hub.later)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}
             gateway = Gateway(Aggregate(members, hub, rounds), records, pins, observer, hub)

@@ -17,7 +17,7 @@ from gateway.errors import UserError
 from registry.database import connect
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS evidence (id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evidence (id TEXT PRIMARY KEY, text TEXT NOT NULL, documents TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receipts (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, server TEXT NOT NULL,
     method TEXT NOT NULL, target TEXT, kind TEXT NOT NULL, assurance TEXT NOT NULL, outcome TEXT NOT NULL,
@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE TABLE IF NOT EXISTS refusals (
     number INTEGER PRIMARY KEY, at INTEGER NOT NULL, server TEXT NOT NULL, method TEXT NOT NULL, target TEXT,
     code TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tested (id TEXT PRIMARY KEY) WITHOUT ROWID; -- receipts accepted under a root for tests
 CREATE TABLE IF NOT EXISTS logged (
     id TEXT PRIMARY KEY, number INTEGER NOT NULL, hashes TEXT NOT NULL, checkpoint TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoints (log TEXT PRIMARY KEY, size INTEGER NOT NULL, checkpoint TEXT NOT NULL);

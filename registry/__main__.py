@@ -19,6 +19,9 @@ from registry.catalogue.importer import Importer, Report, import_chunks
 from registry.catalogue.publish import Publisher
 from registry.catalogue.store import Catalogue
 from registry.domains.lookup import DnsRecords, FileRecords, Keys, PublicAddresses, WellKnownRecords
+from registry.endorsements.amd_kds import KDS, AmdKds
+from registry.endorsements.cache import Cache
+from registry.endorsements.intel_pcs import PCS, ROOT_CRL, IntelPcs
 from registry.errors import RegistryError
 from registry.http import application, serve_http
 from registry.log.log import Log
@@ -38,6 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if options.command == "import":
             _import(options)
+        elif options.command == "endorsements":
+            sys.exit(anyio.run(_endorsements, options))
         else:
             anyio.run(_serve, options)
     except (RegistryError, AttestError, ValueError) as e:
@@ -68,7 +73,24 @@ def _parser() -> argparse.ArgumentParser:
     load = commands.add_parser("import", help="import server entries: JSON Lines, or a registry's API")
     load.add_argument("source", metavar="FILE|URL", help="http(s)://HOST or .../v0.1/servers is walked page by page")
     load.add_argument("--json", action="store_true", help="the report as JSON on stdout")
+    fetch = commands.add_parser("endorsements", help="fill a folder with what vendors say of their platforms")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help="documents, as `etmcp-verify` and gateways name them")
+    fetch.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where they are kept")
+    fetch.add_argument("--pcs", default=PCS, metavar="URL", help="Intel's service, or an own cache of it")
+    fetch.add_argument("--pcs-root-crl", default=ROOT_CRL, metavar="URL", help="where the list of Intel's root is")
+    fetch.add_argument("--kds", default=KDS, metavar="URL", help="AMD's service, or an own cache of it")
     return parser
+
+
+async def _endorsements(options: argparse.Namespace) -> int:
+    """Fetch what is not fresh in the folder. 1 where something is not to be had."""
+    async with aiohttp.ClientSession() as pool:
+        intel = IntelPcs(pool, base=options.pcs, root_crl=options.pcs_root_crl)
+        cache = Cache(options.folder, {"intel": intel, "amd": AmdKds(pool, base=options.kds)}, clock)
+        found = await cache.find(options.names)
+    for name in options.names:
+        print(f"{name}: {f'{len(found[name])} bytes' if name in found else 'not to be had'}")
+    return 0 if len(found) == len(set(options.names)) else 1
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from attest.claims import Endorsements
 from attest.encoding import sha256_hex
 from attest.errors import PolicyError
 from attest.policy import Policy
+from attest.presets import PRESETS
 from attest.trust import load_policy, load_trust
 from attest.verdict import Verdict, verify_bundle
 
@@ -52,11 +53,19 @@ def read_roots(trust: bytes | None, policy: bytes | None, source: str) -> Roots:
 
 
 def load_roots(trust: Path | None, policy: Path | None) -> Roots:
-    """Roots from the files of whoever runs this server. Raises `RootsError`, `OSError`."""
+    """Roots from the files of whoever runs this server; `policy` may be a preset's name. Raises `RootsError`,
+    `OSError`."""
     try:
-        return read_roots(_read(trust), _read(policy), "server")
+        return read_roots(_read(trust), _policy(policy), "server")
     except RootsError as e:
         raise RootsError(f"{e} (of {' and '.join(str(path) for path in (trust, policy) if path)})") from e
+
+
+def _policy(path: Path | None) -> bytes | None:
+    """A preset stands for the file that has nothing else in it."""
+    if (name := str(path)) in PRESETS:
+        return canonical({"kind": "appraisal", "version": 1, "accept": {"preset": name}})
+    return _read(path)
 
 
 def _read(path: Path | None) -> bytes | None:

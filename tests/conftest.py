@@ -1,10 +1,11 @@
 """Fixtures that every test may use."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import attest.groth16.pyecc  # noqa: F401 - before a test imports py-ecc, which raises the recursion limit
+import_module("attest.groth16.pyecc")  # before a test imports py-ecc itself, which would raise the recursion limit
 
 _SHARED = Path(__file__).parents[2] / "shared"
 

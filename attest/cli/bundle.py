@@ -2,15 +2,20 @@
 
 import argparse
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from attest import schemes
+from attest.bundle import Bundle
 from attest.claims import Endorsements
-from attest.cli import Given, Said
+from attest.cli import Given, Said, UserError
+from attest.errors import AttestError
+from attest.policy import AllOf
 from attest.proof import ProofResult
 from attest.proven import ANY, Accepted
 from attest.trust import load_policy, load_programs, load_trust, preset
 from attest.verdict import Verdict, verify_bundle
+from attest.verifier import Verifier
 
 EXIT = {"verified": 0, "refused": 1, "untrusted": 3}
 HEADLINE = {
@@ -25,6 +30,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="FILE", help="bundle written by `etmcp receipts export`")
     parser.add_argument("--policy", metavar="POLICY", help="what you accept: a file (JSON), production or development")
     parser.add_argument("--trust", metavar="FILE", help="the keys and roots you trust (JSON)")
+    told = "what vendors say of their platforms, instead of what the bundle brings"
+    parser.add_argument("--endorsements", metavar="DIR", help=told)
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
 
@@ -36,9 +43,26 @@ def run(options: argparse.Namespace, given: Given) -> Said:
         policy = given.load(options.policy, load_policy)
         proofs = Accepted(programs=given.load(options.policy, load_programs))
     data = given.read(options.bundle)
+    if options.endorsements:
+        trust = trust.beside(_documents(options.endorsements, data, given))
     verdict = verify_bundle(data, schemes=schemes.ALL, endorsements=trust, policy=policy, now=given.now, proofs=proofs)
     lines = (json.dumps(verdict.to_json()),) if options.json else _described(verdict)
     return Said(lines, EXIT[verdict.outcome])
+
+
+def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
+    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later."""
+    try:
+        speaker = Bundle.decode(data).speaker
+        reader = Verifier(schemes=schemes.ALL, endorsements=Endorsements({}), policy=AllOf([]))
+        names = () if isinstance(speaker, bytes) else reader.wants(speaker[0])
+    except AttestError:
+        return {}
+    found: dict[str, bytes] = {}
+    for name in names:
+        with suppress(UserError):
+            found[name] = given.read(f"{folder}/{name}")
+    return found
 
 
 def _proven(proof: ProofResult | None) -> tuple[str, ...]:

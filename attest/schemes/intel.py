@@ -24,6 +24,8 @@ SGX_MEDIA_TYPE = "application/vnd.etmcp.sgx-quote"
 VENDOR = "intel"
 LAUNCH = {"tdx": frozenset({"mrtd", "rtmr1", "rtmr2", "rtmr3"}), "sgx": frozenset({"mrenclave"})}
 _SEPT_VE_DISABLE = 1 << 28
+_SGX_COMPONENTS = tuple(f"sgx{index:02}" for index in range(16))
+_TDX_COMPONENTS = tuple(f"tdx{index:02}" for index in range(16))
 
 
 class TdxScheme:
@@ -67,7 +69,7 @@ def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
         raise EvidenceError("chain", f"there is no {name}, what Intel says of this platform's family")
     collateral = read_collateral(data, name)
     check_names(quote.chain[:1], quote.chain[1])
-    check_names([*quote.chain[1:], *collateral.signers, *collateral.roots], quote.chain[2])
+    check_names({*quote.chain[1:], *collateral.signers, *collateral.roots}, quote.chain[2])
     said = _verify(quote, collateral, now)
     collateral.check_signers()
     tcb, pck = said["tcb"], said["platform"]["pck"]
@@ -146,7 +148,7 @@ def _details(quote: Quote, said: Mapping[str, Any]) -> Mapping[str, str]:
         }
     details |= {
         "tdAttributes": quote.part(120, 8),
-        "septVeDisable": str(bool(quote.number(120, 8) & _SEPT_VE_DISABLE)).lower(),
+        "septVeDisable": "yes" if quote.number(120, 8) & _SEPT_VE_DISABLE else "no",
         "xfam": quote.part(128, 8),
         "mrSeam": quote.part(16, 48),
         "mrSignerSeam": quote.part(64, 48),
@@ -159,9 +161,9 @@ def _details(quote: Quote, said: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _versions(quote: Quote, said: Mapping[str, Any]) -> Mapping[str, int]:
     pck = said["platform"]["pck"]
-    versions = {f"sgx{index:02}": value for index, value in enumerate(pck["cpu_svn"])}
+    versions: dict[str, int] = dict(zip(_SGX_COMPONENTS, pck["cpu_svn"], strict=True))
     versions["pce"] = pck["pce_svn"]
     versions["evaluationDataNumber"] = min(said["tcb"]["eval_data_number"], said["qe"]["tcb_eval_data_number"])
     if quote.tee == "sgx":
         return versions | {"isvSvn": quote.number(258, 2)}
-    return versions | {f"tdx{index:02}": value for index, value in enumerate(quote.body[:16])}
+    return versions | dict(zip(_TDX_COMPONENTS, quote.body[:16], strict=True))

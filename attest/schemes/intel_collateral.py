@@ -18,8 +18,8 @@ from attest.schemes.intel_quote import read_pem
 from attest.schemes.intel_refusals import refusal
 from attest.x509 import milliseconds
 
-MAX_COLLATERAL = 256 << 10
-MAX_MEMBER = 128 << 10
+MAX_COLLATERAL = 128 << 10
+MAX_MEMBER = 64 << 10
 _SIGNER = [bytes.fromhex("0603550403") + bytes([tag, 21]) + b"Intel SGX TCB Signing" for tag in (0x0C, 0x13)]
 """The common name, in DER, of what signs TCB information and enclave identities; its issuer, the root, has another."""
 
@@ -107,7 +107,7 @@ def told(call: Callable[[], T]) -> T:
         raise refusal(str(e)) from e
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as e:  # a panic of Rust's is no Exception
+    except BaseException as e:  # a panic of Rust's, where the wheel does not abort on it, is no Exception
         raise EvidenceError("malformed", f"dcap-qvl failed: {type(e).__name__}") from e
 
 

@@ -15,7 +15,7 @@ from attest.schemes.intel import LAUNCH, open_quote
 from attest.schemes.intel_quote import MAX_QUOTE, Quote, read_quote
 
 MEDIA_TYPE = "application/vnd.etmcp.tdx-quote-eventlog+json"
-MAX_BODY = 512 << 10
+MAX_BODY = 128 << 10
 OF_THE_INSTANCE = "instance-id"
 """The one event of dstack's that says which of several machines this is, and nothing of what runs on it."""
 

@@ -6,7 +6,7 @@ appendix A. Lengths are checked here since the library behind the schemes ignore
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,10 @@ _DEBUG_SGX, _UNDER_DEBUG = 1 << 1, 0xFF
 _FAMILY = bytes.fromhex("060a2a864886f84d010d01040406")
 """FMSPC in the SGX extension: 1.2.840.113741.1.13.1.4, then an OCTET STRING of 6."""
 _AUTHORITIES = {b"Intel SGX PCK Platform CA": "platform", b"Intel SGX PCK Processor CA": "processor"}
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[\r\n]+([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE-----[\r\n]*")
+_VERSION = b"\xa0"
+"""The tag of what a certificate of version 1 lacks."""
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\r\n]++)-----END CERTIFICATE-----[\r\n]*+")
+"""Possessive: linear in the text, whatever it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +126,20 @@ def read_pem(text: bytes, number: int, what: str) -> list[bytes]:
         match = _PEM.match(text, place)
         if match is None or len(found) == number or match.end() - place > 2 * MAX_CERTIFICATE:
             break
+        text64 = match[1].translate(None, b"\r\n")
         try:
-            found.append(base64.b64decode(b"".join(match[1].split()), validate=True))
+            found.append(base64.b64decode(text64, validate=True))
         except ValueError as e:
             raise EvidenceError("malformed", f"{what} has a certificate that is not base64") from e
+        if base64.b64encode(found[-1]) != text64:
+            raise EvidenceError("malformed", f"{what} has a certificate in base64 with slack bits")
         place = match.end()
     if place < len(text) or len(found) != number:
         raise EvidenceError("malformed", f"{what} does not have {number} certificates in PEM and nothing else")
     return found
 
 
-def check_names(certificates: Sequence[bytes], issuer: bytes) -> None:
+def check_names(certificates: Iterable[bytes], issuer: bytes) -> None:
     """Each certificate, in DER, names `issuer` by the very bytes that this calls itself by; code `chain`.
 
     The library does not compare the names of what the root signed before it looks into revocation lists, and there a
@@ -148,6 +154,8 @@ def _names(certificate: bytes) -> tuple[bytes, bytes]:
     """The issuer and the subject of a certificate as they are encoded (RFC 5280 section 4.1)."""
     place, _ = _enter(certificate, 0)
     place, _ = _enter(certificate, place)
+    if certificate[place : place + 1] != _VERSION:
+        raise EvidenceError("chain", "a certificate is not one of version 3")
     fields: list[bytes] = []
     while len(fields) < 6:  # version, serial number, algorithm, issuer, validity, subject
         start, end = _enter(certificate, place)

@@ -41,7 +41,8 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     result: Json = reply["result"]
     verdict = wire.meta_of(result, wire.VERIFICATION)
     receipt = f"receipt {verdict['receiptId'][:16]}"
-    print(f"{verdict['kind']}, assurance {verdict['assurance']}, {receipt}", file=sys.stderr)
+    worth = ", ".join([verdict["assurance"], *([verdict["anchor"]] if "anchor" in verdict else [])])
+    print(f"{verdict['kind']}, assurance {worth}, {receipt}", file=sys.stderr)
     print(json.dumps(result) if options.json else _text(result))
     return 1 if result.get("isError") else 0
 

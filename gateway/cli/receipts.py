@@ -44,7 +44,8 @@ async def show_list(options: argparse.Namespace, context: Context) -> int:
             continue
         when = datetime.fromtimestamp(row["at"] / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         what = f"{row['server']} {row['method']} {row['target'] or ''}".rstrip()
-        print(f"{row['id'][:16]}  {when}  {row['kind']} ({row['assurance']})  {row['outcome']:<7} {what}")
+        worth = f"{row['assurance']}, {row['anchor']}" if row["anchor"] else row["assurance"]
+        print(f"{row['id'][:16]}  {when}  {row['kind']} ({worth})  {row['outcome']:<7} {what}")
     return 0
 
 

@@ -9,7 +9,9 @@ import anyio
 from gateway.aggregate import SERVERS, Aggregate
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
+from gateway.exchange.attested import AttestedCaller
 from gateway.letters import visible
+from gateway.link import Link
 from gateway.runtime import Gateway
 from gateway.upstream import UpstreamGarbled
 from gateway.upstream.http import HttpTransport, new_pool
@@ -54,7 +56,9 @@ def line(alias: str, server: dict[str, Any]) -> str:
         return visible(f"{alias}: {server['state']}")
     what = f"{server['name']} {server['version']}".strip()
     era = f"{server['era']} era, {server['protocol']}"
-    parts = [what, era, server["kind"], f"{server['tools']} tools"]
+    worth = [f"assurance {server['assurance']}"] if "assurance" in server else []
+    worth += [server["anchor"]] if "anchor" in server else []
+    parts = [what, era, server["kind"], *worth, f"{server['tools']} tools"]
     blocked = f"; blocked: {', '.join(server['blocked'])} (see `etmcp approve {alias}`)" if server["blocked"] else ""
     flagged = f"; look at: {'; '.join(server['flagged'])}" if server["flagged"] else ""
     return visible(f"{alias}: {server['state']}; {', '.join(parts)}{blocked}{flagged}")
@@ -73,11 +77,20 @@ async def _told(aggregate: Aggregate, alias: str, state: str) -> dict[str, Any]:
         "era": link.session.era,
         "protocol": link.session.protocol_version,
         "kind": listing.offer.kind,
+        **await _evidence(link),
         "tools": len(listing.offer.tools),
         "prompts": len(listing.offer.prompts),
         "blocked": sorted(listing.review.drifted),
         "flagged": [str(flag) for flag in aggregate.flagged(member.alias)],
     }
+
+
+async def _evidence(link: Link) -> dict[str, str]:
+    """What its evidence is worth, and that a root for tests is behind it; nothing of a server without any."""
+    if not isinstance(link.caller, AttestedCaller):
+        return {}
+    result = await link.caller.appraised()
+    return {"assurance": result.assurance} | ({"anchor": "test-root"} if result.claims.standing == "test" else {})
 
 
 async def _running(url: str, context: Context) -> dict[str, str]:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from attest.claims import Assurance
+from attest.claims import Assurance, Standing
+from attest.ear import brief
 from attest.proven import Proven
 from attest.receipt import Receipt
 from attest.statement import Kind
+from attest.verifier import AttestationResult
 from gateway.upstream import DEAF, Downlink, Json
 from gateway.upstream.session import ClientFace
 
@@ -45,6 +47,8 @@ class Answer:
     """The upstream's own result or error, and the receipt that covers it with everything a bundle needs.
 
     `evidence` is the text of the evidence resource behind an executor's receipt; `observer` the raw key of ours.
+    `standing` is that of the evidence's anchor: `test` is told wherever the verdict is.
+    `appraised` is the appraisal of an executor's key, and `endorsements` what it was made with.
     `proof` is there where the tool names a program and the answer is a result.
     """
 
@@ -58,11 +62,18 @@ class Answer:
     result: bytes
     evidence: str | None
     observer: bytes | None
+    standing: Standing
     proof: Proven | None
+    appraised: AttestationResult | None = None
+    endorsements: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     def summary(self, server: str) -> dict[str, Any]:
         """The value of `_meta["com.etmcp/verification"]`."""
+        appraised = self.appraised
+        told = {} if appraised is None else brief(appraised.claims, pinned=appraised.pinned)
+        evidence = {"evidence": {"scheme": appraised.claims.scheme, **told}} if appraised and told else {}
         proof = {} if self.proof is None else {"proof": self.proof.summary()}
+        anchor = {"anchor": "test-root"} if self.standing == "test" else {}
         return {
             "verdict": "verified" if self.kind == "executor-attested" else "observed",
             "kind": self.kind,
@@ -70,6 +81,8 @@ class Answer:
             "server": server,
             "receiptId": self.receipt.receipt_id,
             "time": "unproven",
+            **evidence,
+            **anchor,
             **proof,
         }
 

@@ -1,7 +1,7 @@
 """Reads a server's evidence and appraises it; keeps the result until it runs out."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -14,6 +14,7 @@ from attest.verifier import AttestationResult, Verifier
 from gateway.errors import Withheld
 from gateway.upstream import Json
 from gateway.upstream.session import ClientFace, Session
+from registry.endorsements import Source
 
 MAXIMUM_AGE_MS = 900_000
 READ_SECONDS = 15
@@ -21,7 +22,7 @@ READ_SECONDS = 15
 
 @dataclass(frozen=True, slots=True)
 class Appraised:
-    """An accepted pair of keys, the evidence text behind it, and our stream of calls under it.
+    """An accepted pair of keys, the evidence text behind it, what it was appraised with, and our stream under it.
 
     `sealing` is the pair's sealing key, read; `renew_at` (ms) comes so long before the end that a call which begins
     until then has a third of the appraisal's time to be answered.
@@ -29,6 +30,7 @@ class Appraised:
 
     result: AttestationResult
     evidence: str
+    endorsements: Mapping[str, bytes]
     sealing: PublicKey
     renew_at: int
     stream: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -36,10 +38,22 @@ class Appraised:
 
 
 class Appraisal:
-    """The current appraisal of one upstream. `clock` returns milliseconds since 1970."""
+    """The current appraisal of one upstream. `clock` returns milliseconds since 1970.
 
-    def __init__(self, alias: str, session: Session, verifier: Verifier, clock: Callable[[], int]) -> None:
+    `outdated` says that the verifier's policy is another by now: nothing relies on an appraisal from then on.
+    """
+
+    def __init__(
+        self,
+        alias: str,
+        session: Session,
+        verifier: Verifier,
+        source: Source,
+        clock: Callable[[], int],
+        outdated: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._alias, self._session, self._verifier, self._clock = alias, session, verifier, clock
+        self._source, self._outdated = source, outdated
         self._client = ClientFace({}, {"name": "etmcp", "version": "1"})
         # The accepted keys, replaced as a whole when they expire or a replica does not know them.
         self._current: Appraised | None = None
@@ -47,6 +61,8 @@ class Appraisal:
 
     async def current(self, *, not_key: str | None = None) -> Appraised:
         """An appraisal that has not run out, other than of `not_key`. Raises `Withheld` or `UpstreamError`."""
+        if self._outdated():
+            raise Withheld(self._alias, "everything", "superseded")
         async with self._lock:
             now = self._clock()
             held = self._current
@@ -70,9 +86,13 @@ class Appraisal:
                     evidence, binding = wire.load_evidence(text)
                 case _:
                     raise EvidenceError("malformed", "the evidence resource is not one text")
+            names = self._verifier.wants(evidence)
+            documents = await self._source.find(names)
             now = self._clock()
-            result = self._verifier.appraise(evidence, binding, nonce=nonce, now=now, maximum_age_ms=MAXIMUM_AGE_MS)
+            result = self._verifier.appraise(
+                evidence, binding, nonce=nonce, now=now, maximum_age_ms=MAXIMUM_AGE_MS, documents=documents
+            )
             sealing = PublicKey(binding.sealing_key)
         except AttestError as e:
             raise Withheld(self._alias, "the evidence", e.code) from e
-        return Appraised(result, text, sealing, result.expires_at - (result.expires_at - now) // 3)
+        return Appraised(result, text, documents, sealing, result.expires_at - (result.expires_at - now) // 3)

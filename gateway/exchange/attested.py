@@ -149,7 +149,10 @@ class AttestedCaller:
             result=preimage,
             evidence=held.evidence,
             observer=None,
+            standing=held.result.claims.standing,
             proof=None,
+            appraised=held.result,
+            endorsements=held.endorsements,
         )
         return answer, receipt, carried(reply)
 

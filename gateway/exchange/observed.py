@@ -103,6 +103,7 @@ class ObservedCaller:
             result=preimage,
             evidence=None,
             observer=observer.public_key,
+            standing="trusted",
             proof=None,
         )
 

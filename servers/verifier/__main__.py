@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trust", type=Path, metavar="FILE", help="the keys and roots you trust, as etmcp-verify has it"
     )
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="what you accept, as etmcp-verify has it")
+    parser.add_argument("--policy", type=Path, metavar="POLICY", help="what you accept, as etmcp-verify has it")
     parser.add_argument(
         "--log", action="append", type=_log, default=[], metavar="KEY", help="key of a log you trust; repeat"
     )

@@ -11,7 +11,8 @@ from attest.document import sign_policy
 from attest.errors import PolicyError
 from attest.language import load
 from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy, Subject
-from attest.trust import FORMAT, load_policy, load_trust
+from attest.schemes.roots import VENDOR_ROOTS
+from attest.trust import FORMAT, load_policy, load_programs, load_trust
 from tests.attest.made import refusal, signing_key
 
 CLAIMS = Claims(
@@ -43,7 +44,8 @@ DEBUG = replace(CLAIMS, debug=True)
         (AllOf([YES, NO]), CLAIMS, ""),
         (AllOf([YES, NO]), DEBUG, "debug"),
         (AllOf([NO, AllOf([])]), DEBUG, "debug"),
-        (AllOf([AllOf([]), NO]), DEBUG, "debug"),
+        (AllOf([AllOf([]), NO]), DEBUG, "policy"),
+        (AllOf([AllOf([YES, NO]), AllOf([])]), DEBUG, "debug"),
         (AnyOf([NO, YES]), DEBUG, ""),
         (AnyOf([YES, NO]), DEBUG, ""),
         (AnyOf([AllOf([]), NO]), DEBUG, "debug"),
@@ -53,6 +55,9 @@ DEBUG = replace(CLAIMS, debug=True)
         (AllOf([HARDWARE, AnyOf([NO, MRTD]), MRTD]), CLAIMS, ""),
         (AllOf([MRTD, AllOf([HARDWARE])]), CLAIMS, ""),
         (AllOf([AllOf([HARDWARE]), MRTD]), CLAIMS, ""),
+        (AllOf([AnyOf([AllOf([NO, HARDWARE])]), MRTD]), CLAIMS, ""),
+        (AllOf([AnyOf([AllOf([HARDWARE])]), AllOf([AllOf([MRTD])]), NO]), CLAIMS, ""),
+        (AllOf([AnyOf([HARDWARE, AllOf([])]), HARDWARE]), CLAIMS, "policy"),
         (AllOf([AnyOf([MRTD, YES]), HARDWARE]), replace(CLAIMS, launch=frozenset({"mrtd", "rtmr3"})), "measurement"),
         (AllOf([HARDWARE, MRTD]), replace(CLAIMS, launch=frozenset()), "measurement"),
         (AllOf([HARDWARE, MRTD]), DEBUG, "debug"),
@@ -135,11 +140,30 @@ def test_files_that_are_not_json_are_malformed(data: bytes) -> None:
     assert refusal(load_policy, data) == "malformed" == refusal(load_trust, data)
 
 
+def test_the_programs_that_a_policy_accepts_are_those_it_lists_and_unlisted_is_not_none() -> None:
+    program, accept = "ab" * 32, {"accept": {"notDebug": True}}
+    assert load_programs(canonical(SHAPE | accept)) is None
+    assert load_programs(canonical(SHAPE | accept | {"programs": []})) == frozenset()
+    assert load_programs(canonical(SHAPE | accept | {"programs": [program]})) == {program}
+    for other in (None, program, [program.upper()], [program[2:]], [1], {program: True}):
+        assert refusal(load_programs, canonical(SHAPE | accept | {"programs": other})) == "malformed"
+
+
 def test_a_trust_file_gives_each_scheme_its_own_anchors() -> None:
     key, other = "00" * 32, "01" * 32
     trust = load_trust(canonical({"format": FORMAT, "anchors": {"software": [key], "observer": [other, other]}}))
     assert trust.standing("software", key) == "trusted" == trust.standing("observer", other)
     assert trust.standing("software", other) == "unknown" == trust.standing("intel", key)
+
+
+def test_a_trust_file_may_name_vendors_whose_published_roots_count_beside_its_own() -> None:
+    own = "00" * 32
+    named = {"format": FORMAT, "anchors": {"amd": [own]}, "vendors": ["amd", "intel"]}
+    trust = load_trust(canonical(named))
+    assert trust.anchors["amd"] == VENDOR_ROOTS["amd"] | {own}
+    assert trust.anchors["intel"] == VENDOR_ROOTS["intel"]
+    assert "aws" not in trust.anchors
+    assert not trust.test_anchors
 
 
 def test_nothing_is_trusted_by_default() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from attest.claims import Claims, Tcb
-from attest.explain import explain, warnings
+from attest.explain import explain
 from attest.language import RULES, load
 from attest.policy import AllOf, Grounds, Measurement, Subject, graded
 from attest.presets import PRESETS
@@ -176,19 +176,6 @@ def test_each_rule_is_said_in_words_of_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_of_another_form_is_malformed(name: str, value: Any) -> None:
     assert refusal(load, {name: value}) == "malformed"
-
-
-@pytest.mark.parametrize(
-    ("rule", "note"),
-    [
-        ({"allOf": []}, "an empty rule refuses"),
-        ({"preset": "production"}, "hardware needs reference values"),
-        ({"notDebug": True}, "no assurance is asked for"),
-        ({"preset": "production"}, "no machine is named"),
-    ],
-)
-def test_what_a_reader_may_overlook_is_noted(rule: Any, note: str) -> None:
-    assert any(note in said for said in warnings(load(rule)))
 
 
 def test_the_presets_are_rules_like_any_other() -> None:

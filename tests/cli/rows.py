@@ -104,6 +104,27 @@ CONFIGURATION = {
     ),
     "a policy for nothing": Row("tools", ("lean.etmcp: ", 'add "host": "tee"'), settings(policy="policy.json")),
     "signers of nothing": Row("tools", ("lean.etmcp: ", '"signers" sign'), settings(host="tee", signers=["0" * 64])),
+    "an appraisal policy that is missing": Row(
+        "tools", ("none.json: No such file", "production, development"), settings(appraisal="none.json")
+    ),
+    "an appraisal policy that is none": Row(
+        "tools", ("config.json: ", "etmcp-verify policy check"), settings(appraisal="config.json")
+    ),
+    "roots for tests in a configuration": Row(
+        "tools", ("lean.etmcp.testRoots: ", "README"), settings(testRoots="roots.json")
+    ),
+    "roots for tests that are missing": Row(
+        "tools --dangerous-test-roots none", ("none: No such file", "name a trust file")
+    ),
+    "roots for tests that are none": Row("tools --dangerous-test-roots config.json", ("config.json: ", "see WIRE.md")),
+    "reference values that are missing": Row(
+        "manifest lean --key k --reference-values none m.json", ("none: No such file", "etmcp-tee measure")
+    ),
+    "reference values that are none": Row(
+        "manifest lean --key k --reference-values v m.json",
+        ("v: ", "lower-case hex", "etmcp-tee measure"),
+        file("v", {"amd-sev-snp": {"measurement": ["AA"]}}),
+    ),
     "a scope that is two": Row("tools", ("lean.etmcp.oauth.scopes.0: ", "README"), remote(scopes=["a b"])),
     "a secret that is not set": Row(
         "login lean",
@@ -341,6 +362,22 @@ VERIFY = {
     ),
     "a policy that is not JSON": Row(
         "config.json --policy p", ("p: ", "see WIRE.md"), file("p", "{"), program="etmcp-verify"
+    ),
+    "a policy to check that is missing": Row(
+        "policy check p", ("p: No such file", "name a file"), program="etmcp-verify"
+    ),
+    "a policy to check that is none": Row(
+        "policy check p",
+        ("p: a rule has one member, one of allOf, anyOf, preset", "see WIRE.md"),
+        file("p", {"kind": "appraisal", "version": 1, "accept": {"minTCB": {"snp": 1}}}),
+        program="etmcp-verify",
+    ),
+    "a policy to check that is not named": Row("policy check", ("FILE", "policy check --help"), program="etmcp-verify"),
+    "a vendor that is none": Row(
+        "config.json --trust t",
+        ("t: vendors are amd, aws, intel, nvidia", "see WIRE.md"),
+        file("t", {"format": "https://etmcp.com/trust/v1", "anchors": {}, "vendors": ["arm"]}),
+        program="etmcp-verify",
     ),
     "trust that is none": Row(
         "config.json --trust config.json", ("config.json: ", "see WIRE.md"), program="etmcp-verify"

@@ -207,6 +207,23 @@ def policy_files() -> Iterator[File]:
         "software": software,
         "any": {"anyOf": [measured, {"minAssurance": "none"}]},
         "empty-refuses": {"allOf": []},
+        "production": {"allOf": [{"preset": "production"}, measured]},
+        "every-rule": {
+            "allOf": [
+                {"preset": "development"},
+                {"noTestRoots": True},
+                {"schemes": ["intel-tdx", "amd-sev-snp"]},
+                {"minTcb": {"snp": 22, "evaluationDataNumber": 17}},
+                {"tcbStatus": ["UpToDate", "SWHardeningNeeded"]},
+                {"denyAdvisories": ["INTEL-SA-00960"]},
+                {"onlyAdvisories": ["INTEL-SA-00982"]},
+                {"instances": ["chip:00ff"]},
+                {"denyInstances": ["ppid:00ff"]},
+                {"maxAge": 300},
+                {"maxCollateralAge": 2592000},
+                {"detail": {"name": "vmpl", "values": ["0"]}},
+            ]
+        },
     }
     bad: dict[str, Any] = {
         "empty": {},
@@ -218,6 +235,15 @@ def policy_files() -> Iterator[File]:
         "inner": {"allOf": [{"minAssurance": "software"}, {}]},
         "all-of-object": {"allOf": {"minAssurance": "software"}},
         "measurement-number": {"measurement": {"register": "mrtd", "values": [1]}},
+        "preset": {"preset": "Production"},
+        "no-test-roots-false": {"noTestRoots": False},
+        "schemes-text": {"schemes": "intel-tdx"},
+        "min-tcb-empty": {"minTcb": {}},
+        "min-tcb-text": {"minTcb": {"snp": "22"}},
+        "max-age-negative": {"maxAge": -1},
+        "max-age-fraction": {"maxAge": 1.5},
+        "detail-member": {"detail": {"name": "vmpl", "values": ["0"], "also": 1}},
+        "rule-in-other-case": {"minTCB": {"snp": 22}},
         "measurement-member": {"measurement": {"register": "mrtd", "values": [], "also": 1}},
     }
     for name, value in good.items():
@@ -226,6 +252,8 @@ def policy_files() -> Iterator[File]:
         yield f"policy/bad-malformed-{name}.json", canonical(shape | {"accept": value})
     twice = b'{"accept":{"minAssurance":"hardware","minAssurance":"none"},"kind":"appraisal","version":1}'
     yield "policy/bad-malformed-duplicate-key.json", twice
+    yield "policy/good-programs.json", canonical(shape | {"accept": software, "programs": ["ab" * 32]})
+    yield "policy/bad-malformed-programs.json", canonical(shape | {"accept": software, "programs": ["zz"]})
     yield "policy/bad-malformed-bare-rule.json", canonical(software)
     yield "policy/bad-malformed-kind.json", canonical(shape | {"accept": software, "kind": "execution"})
     yield "policy/bad-malformed-version.json", canonical(shape | {"accept": software, "version": 2})
@@ -246,6 +274,10 @@ def trust_files() -> Iterator[File]:
         yield f"trust/good-{name}.json", canonical({"format": trust.FORMAT, "anchors": anchors})
     for name, anchors in bad.items():
         yield f"trust/bad-malformed-{name}.json", canonical({"format": trust.FORMAT, "anchors": anchors})
+    shape: dict[str, Any] = {"format": trust.FORMAT, "anchors": {}}
+    yield "trust/good-vendors.json", canonical(shape | {"vendors": ["amd", "aws", "intel"]})
+    yield "trust/bad-malformed-vendor.json", canonical(shape | {"vendors": ["AMD"]})
+    yield "trust/bad-malformed-vendors.json", canonical(shape | {"vendors": {"amd": True}})
     yield "trust/bad-malformed-format.json", canonical({"format": "https://etmcp.com/trust/v2", "anchors": keys_})
     yield "trust/bad-malformed-member.json", canonical({"format": trust.FORMAT, "anchors": {}, "all": True})
     yield "trust/bad-malformed-not-json.json", b"software: all\n"

@@ -133,7 +133,7 @@ def test_a_td_is_read_whole(authority: str, version: int, body_type: int) -> Non
     assert claims.measurement == {name: octets(name, 48).hex() for name in ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")}
     assert claims.launch == {"mrtd", "rtmr1", "rtmr2", "rtmr3"}
     assert claims.details["quoteVersion"] == str(version)
-    assert claims.details["septVeDisable"] == "true"
+    assert claims.details["septVeDisable"] == "yes"
     assert claims.details["xfam"] == "e702060000000000"
     assert claims.details["fmspc"] == intel.fmspc
     assert ("teeTcbSvn2" in claims.details) == (body_type == 3)

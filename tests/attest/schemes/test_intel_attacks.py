@@ -153,6 +153,7 @@ def test_g06_signatures_out_of_range_are_refused(tried: bytes, expected: str) ->
         INTEL.sign(TD[:AUTH], certificates=PEM.replace(b"MII", b"A" * 40_000, 1)),
         "malformed",
     ),
+    ("g07-certificate-of-line-ends", INTEL.sign(TD[:AUTH], certificates=PEM[:28] + b"\n" * 60_000), "malformed"),
     ("g07-megabyte", TD[:48] + b"\xff" * (1 << 20), "malformed"),
 )
 def test_g07_lengths_that_lie_are_refused_in_little_memory(tried: bytes, expected: str) -> None:

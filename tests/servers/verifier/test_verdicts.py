@@ -11,8 +11,10 @@ from mcp import Client
 
 from attest import schemes
 from attest.note import NoteKey
+from attest.presets import PRESETS
 from attest.trust import FORMAT, load_policy, load_trust
 from attest.verdict import verify_bundle
+from servers.roots import load_roots
 from tests.attest import made
 from tests.servers.verifier.scene import (
     BUNDLE,
@@ -222,3 +224,9 @@ async def test_schemes_that_this_version_does_not_know_match_nothing() -> None:
     async with Client(server()) as client:
         told, _ = await asked(client, "verify_bundle", bundle=BUNDLE, trust=trust, policy=P)
     assert told["verdict"]["outcome"] == "untrusted"
+
+
+def test_a_preset_may_be_named_in_place_of_a_policy_file() -> None:
+    roots = load_roots(None, Path("production"))
+    assert roots.policy == PRESETS["production"]
+    assert roots.told["policy"] == {"kind": "appraisal", "version": 1, "accept": {"preset": "production"}}

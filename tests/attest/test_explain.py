@@ -1,0 +1,124 @@
+"""`etmcp-verify policy check`: policies in words, and what a reader may overlook."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attest.canonical import canonical
+from attest.explain import LAUNCH, warnings
+from attest.language import load
+from attest.presets import PRESETS
+from tests.attest.machines import nitro, sgx, snp, tdx
+
+PROGRAM = Path(sys.executable).with_name("etmcp-verify")
+PRODUCTION = """\
+Requires all of the following.
+  Denies evidence that says debug mode.
+  Denies evidence under a test root.
+  Requires a TCB status, where the vendor has one, of: SWHardeningNeeded, UpToDate.
+  Requires one of the following.
+    Requires evidence of one of these schemes: aws-nitro, azure-vtpm, intel-sgx, intel-tdx.
+    Requires all of the following.
+      Requires evidence of one of these schemes: amd-sev-snp.
+      Requires the platform's vmpl to be one of: 0.
+      Requires the platform's migrationAgent to be one of: no.
+  Requires an assurance of hardware or more.
+Notes that there are no reference values for what is launched: only a manifest's can make hardware pass.
+Notes that AMD publishes no TCB status: without minTcb its firmware may be as old as it likes.
+Notes that no machine is named: a genuine one elsewhere with the same program passes too.
+"""
+DEVELOPMENT = """\
+Requires all of the following.
+  Denies evidence that says debug mode.
+  Requires an assurance of software or more.
+"""
+MINE = """\
+Requires all of the following.
+  Denies these machines, and any that hides which it is: chip:02.
+  Requires security version numbers of at least: snp 22.
+Requires a proven result to be of one of these programs: {program}.
+Notes that no assurance is asked for, so that a process may vouch for itself.
+"""
+
+
+def check(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), "policy", "check", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def written(folder: Path, accept: Any, **more: Any) -> Path:
+    path = folder / "policy.json"
+    path.write_bytes(canonical({"kind": "appraisal", "version": 1, "accept": accept, **more}))
+    return path
+
+
+@pytest.mark.parametrize(("name", "said"), [("production", PRODUCTION), ("development", DEVELOPMENT)])
+def test_a_preset_is_said_in_words_by_its_name_and_in_a_file(tmp_path: Path, name: str, said: str) -> None:
+    for told in (name, written(tmp_path, {"preset": name})):
+        done = check(told)
+        assert (done.returncode, done.stderr, done.stdout) == (0, "", said)
+
+
+def test_a_file_is_said_in_words_and_as_json(tmp_path: Path) -> None:
+    program = "ab" * 32
+    rules = {"allOf": [{"denyInstances": ["chip:02"]}, {"minTcb": {"snp": 22}}]}
+    path = written(tmp_path, rules, programs=[program])
+    assert check(path).stdout == MINE.format(program=program)
+    told = json.loads(check(path, "--json").stdout)
+    assert told[1] == {"depth": 1, "verb": "denies", "text": "these machines, and any that hides which it is: chip:02"}
+    assert [each["verb"] for each in told] == ["requires", "denies", "requires", "requires", "notes"]
+
+
+VALUES: list[Any] = [
+    {"measurement": {"register": name, "values": ["aa"]}} for name in ("mrtd", "rtmr1", "rtmr2", "rtmr3")
+]
+HARDWARE: dict[str, Any] = {"minAssurance": "hardware"}
+SNP: list[Any] = [
+    {"schemes": ["amd-sev-snp"]},
+    HARDWARE,
+    {"measurement": {"register": "measurement", "values": ["aa"]}},
+]
+PINNED: dict[str, Any] = {"instances": ["chip:02"]}
+
+
+NOTED: list[tuple[list[Any], list[str]]] = [
+    ([], ["an empty rule refuses", "no assurance"]),
+    ([{"anyOf": []}, {"minAssurance": "software"}], ["an empty rule refuses"]),
+    ([{"schemes": []}, {"minAssurance": "software"}], ["an empty list"]),
+    ([{"detail": {"name": "vmpl", "values": []}}, {"minAssurance": "software"}], ["an empty list"]),
+    ([{"denyInstances": []}, {"minAssurance": "software"}], []),
+    ([{"minAssurance": "none"}], ["no assurance"]),
+    ([HARDWARE, PINNED], ["no reference values for what is launched", "AMD publishes no TCB status"]),
+    ([HARDWARE, PINNED, {"schemes": ["intel-tdx"]}, *VALUES], []),
+    ([HARDWARE, PINNED, {"schemes": ["intel-tdx"]}, *VALUES[:3]], ["no reference values"]),
+    (
+        [HARDWARE, PINNED, {"schemes": ["intel-tdx", "aws-nitro"]}, *VALUES],
+        ["aws-nitro needs reference values for pcr0 too"],
+    ),
+    ([HARDWARE, PINNED, {"schemes": ["software", "tpm2"]}, *VALUES], ["no scheme that is accepted is one of"]),
+    ([*SNP, PINNED], ["AMD publishes no TCB status"]),
+    ([*SNP, {"minTcb": {"snp": 22}}], ["no machine is named"]),
+    ([*SNP, {"minTcb": {"snp": 22}}, PINNED], []),
+]
+
+
+@pytest.mark.parametrize(("rules", "notes"), NOTED)
+def test_what_a_reader_may_overlook_is_noted(rules: list[Any], notes: list[str]) -> None:
+    told = warnings(load({"allOf": rules}))
+    assert [part for part, said in zip(notes, told, strict=True) if part not in said] == []
+
+
+def test_the_registers_of_a_launch_are_those_that_claims_name() -> None:
+    """So that a policy which passes the check without a note is one that can be met."""
+    opened = [made() for made in (snp, nitro, tdx, sgx)]
+    assert {claims.scheme: claims.launch for claims in opened}.items() <= LAUNCH.items()
+    assert LAUNCH.keys() == {claims.scheme for claims in opened} | {"azure-vtpm"}
+
+
+def test_presets_are_two_and_rules_like_any_other() -> None:
+    assert {name: load({"preset": name}) for name in PRESETS} == PRESETS
+    assert set(PRESETS) == {"production", "development"}
