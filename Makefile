@@ -125,11 +125,11 @@ $(PEERS)/hosted/.done: Makefile | $(VENV)/.dev
 	@if for server in $(hosted); do $(BIN)/etmcp-tee --cache $(@D)/etmcp host --install "$$server" || exit 1; done \
 		>$(PEERS)/hosted.log 2>&1 </dev/null; then touch $@; else $(call absent,hosted,$(PEERS)/hosted.log); fi
 
-# strace for one test; what sandbox-runtime starts, for the benchmark beside it; a software TPM.
-debian = strace socat ripgrep swtpm
+# strace for one test; what sandbox-runtime starts, for the benchmark beside it; a software TPM; a file system of our own.
+debian = strace socat ripgrep swtpm fuse3
 $(PEERS)/.debian: Makefile
 	@mkdir -p $(@D)
-	@absent() { for name in strace socat rg swtpm; do command -v "$$name" >/dev/null || echo "$$name"; done; }; \
+	@absent() { for name in strace socat rg swtpm fusermount3; do command -v "$$name" >/dev/null || echo "$$name"; done; }; \
 	if [ -n "$$(absent)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive; \
 		apt-get update -qq >/dev/null 2>&1; apt-get install -y -qq $(debian) >/dev/null 2>&1 </dev/null; \

@@ -30,6 +30,8 @@ RegistryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,128}/
 Version = Annotated[str, StringConstraints(pattern=r"^[^\s]{1,255}$")]
 Transport = Literal["stdio", "http", "sse"]
 OURS = "etmcp"
+SOFTWARE = ("--attester", "software")
+"""How we start servers of ours: under a key that we pin. Without it they want a TEE."""
 
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
@@ -381,5 +383,5 @@ def _us(alias: str, server: Server) -> bool:
 def embedded(tee: Path, cache: Path) -> Config:
     """The configuration without a file: `etmcp-tee` as a stdio child, its component compiled into `cache`."""
     settings = Settings(require="executor-attested")
-    server = Server(command=str(tee), args=("--cache", str(cache), "stdio"), etmcp=settings)
+    server = Server(command=str(tee), args=("--cache", str(cache), "stdio", *SOFTWARE), etmcp=settings)
     return Config({"tee": server}, "built in")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.config import Server
+from gateway.config import SOFTWARE, Server
 
 CONNECT_SECONDS = 900
 """The first start installs the package."""
@@ -20,7 +20,7 @@ _SECRETS = "ETMCP_SECRET_"
 def hosted(server: Server) -> tuple[str, ...]:
     """The command line. Variables go by name, since a command line can be read by every user of the machine."""
     settings = server.etmcp
-    words = [str(Path(sys.executable).with_name("etmcp-tee")), "host"]
+    words = [str(Path(sys.executable).with_name("etmcp-tee")), "host", *SOFTWARE]
     if settings.policy is not None:
         words += ["--policy" if settings.signers else "--unsigned-policy", str(settings.policy)]
     words += [word for key in settings.signers for word in ("--policy-key", key)]

@@ -23,6 +23,7 @@ from attest.encoding import Fields, salted, sha256_hex
 from attest.errors import AttestError, CanonicalError, EvidenceError, SealError
 from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Statement
+from servers.attesters import AttesterError
 from servers.guard import Guard, Refused
 from servers.identity import Identity, Keys
 from servers.quiet import quiet
@@ -89,7 +90,7 @@ class Attested:
         """Add the extension to what the server says, answer for evidence, and sign exchanges."""
         uri = (ctx.params or {}).get("uri")
         if ctx.method == "resources/read" and isinstance(uri, str) and uri.startswith(wire.EVIDENCE_URI):
-            return self._evidence(uri)
+            return await self._evidence(uri)
         if wire.meta_of(dict(ctx.params or {}), wire.CALL) is not None and ctx.method not in HANDSHAKES:
             return await self._exchange(ctx, call_next)
         if self._require_sealed and ctx.request_id is not None and not _is_open(ctx):
@@ -129,12 +130,15 @@ class Attested:
         capabilities["extensions"] = {**capabilities.get("extensions", {}), wire.EXTENSION: settings}
         return {**result, "capabilities": capabilities}
 
-    def _evidence(self, uri: str) -> wire.Json:
+    async def _evidence(self, uri: str) -> wire.Json:
         try:
             nonce = Fields({"nonce": uri.removeprefix(wire.EVIDENCE_URI)}, "the URI", EvidenceError).hex("nonce", 32)
         except EvidenceError as e:
             raise MCPError(INVALID_REQUEST, f"{wire.EVIDENCE_TEMPLATE}: {e.detail}") from e
-        text = wire.dump_evidence(*self._identity.evidence(nonce, self._clock()))
+        try:
+            text = wire.dump_evidence(*await self._identity.evidence(nonce, self._clock()))
+        except AttesterError as e:
+            raise MCPError(INTERNAL_ERROR, f"no evidence: {e}") from e
         contents = [{"uri": uri, "mimeType": "application/json", "text": text}]
         return {"contents": contents, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 

@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 
+import anyio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.evidence import Attester, Binding, Evidence
 from attest.seal import SealingKey
+from servers.attesters import AttesterError
 
 EVERY_MS = 4 * 3_600_000
 """How long a pair of keys is the one that evidence names."""
 OVERLAP_MS = 1_800_000
 """How much longer it answers: twice the 15 minutes for which a gateway relies on evidence."""
+
+MAX_WAITING = 32
+"""Requests for evidence at once, the one under way included."""
 
 
 class Keys:
@@ -53,6 +58,9 @@ class Identity:
         self._until: int | None = None
         # Pairs before it that still answer, with the time from which they do not.
         self._ending: list[tuple[int, Keys]] = []
+        # One request for evidence at a time, in order, in a thread; and how many there are.
+        self._turn = anyio.CapacityLimiter(1)
+        self._waiting = 0
 
     def current(self, now: int) -> Keys:
         """The pair that evidence names."""
@@ -73,10 +81,21 @@ class Identity:
         self._ending = [(end, keys) for end, keys in self._ending if now < end]
         return {keys.key_id: keys for _, keys in self._ending} | {current.key_id: current}
 
-    def evidence(self, nonce: bytes, now: int) -> tuple[Evidence, Binding]:
-        """Fresh evidence for the pair in force that answers a 32-byte challenge, and what it binds."""
+    async def evidence(self, nonce: bytes, now: int) -> tuple[Evidence, Binding]:
+        """Fresh evidence for the pair in force that answers a 32-byte challenge, and what it binds.
+
+        A device takes up to seconds for it: calls go on meanwhile, and other requests wait in order. Raises
+        `AttesterError`, also where too many wait.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise AttesterError("too many requests for evidence wait for the device; ask again in a moment")
         binding = self.current(now).bind(nonce)
-        return self._attester.attest(binding.report_data()), binding
+        self._waiting += 1
+        try:
+            made = await anyio.to_thread.run_sync(self._attester.attest, binding.report_data(), limiter=self._turn)
+        finally:
+            self._waiting -= 1
+        return made, binding
 
     def _replace(self, now: int, end: int) -> None:
         self._ending.append((end, self._current))

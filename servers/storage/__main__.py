@@ -13,9 +13,10 @@ from mcp.server.stdio import stdio_server
 
 from attest.arguments import Arguments, port, positive
 from attest.errors import AttestError
+from servers.attesters import AttesterError, choice
+from servers.attesters.choice import chosen
 from servers.http import bound, serve_http
 from servers.roots import RootsError, load_roots
-from servers.software import KeyFileError, software_attester
 from servers.storage.identity import Callers, SingleUser, TrustedGateways
 from servers.storage.rotate import current_key, rotate
 from servers.storage.server import NAME, StorageServer, build
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             anyio.run(_serve, options)
     except (StoreError, AttestError) as e:
         sys.exit(_fail(e.detail))
-    except (KeyFileError, RootsError) as e:
+    except (AttesterError, RootsError) as e:
         sys.exit(_fail(str(e)))
     except OSError as e:
         where = e.filename or (f"port {options.port}" if options.command == "http" else options.command)
@@ -83,7 +84,7 @@ def _serving(parser: argparse.ArgumentParser, *, http: bool) -> None:
     parser.add_argument("--max-objects", type=positive, default=bounds.objects, metavar="N", help="per user")
     parser.add_argument("--max-versions", type=positive, default=bounds.versions, metavar="N", help="per object")
     parser.add_argument("--max-object-bytes", type=_amount, default=bounds.object_bytes, metavar="N")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
+    choice.declare(parser)
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
 
 
@@ -122,13 +123,14 @@ async def _serve(options: argparse.Namespace) -> None:
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     key, database = _places(options)
     master = current_key(key, database)
-    attester = software_attester(options.key_file, os.environ.pop("ETMCP_PIN_FD", None), clock)
+    descriptor = os.environ.pop("ETMCP_PIN_FD", None)
+    made = chosen(options, clock, None if descriptor is None else int(descriptor))
     store = SqliteStore(database, master, quota, clock)
     try:
         server = build(
             store,
             callers,
-            attester,
+            made.attester,
             roots,
             quota=quota,
             version=version("etmcp"),
@@ -142,7 +144,7 @@ async def _serve(options: argparse.Namespace) -> None:
                     await server.run(reading, writing, server.create_initialization_options())
             else:
                 sockets = await bound(options.host, options.port)
-                _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {attester.public_key.hex()}")
+                _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {made.told}")
                 await serve_http(server, sockets)
         finally:
             sweeping.cancel()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from attest.encoding import length_prefixed
-from servers.software import KeyFileError
+from servers.attesters.choice import KeyFileError
 
 KEY_SIZE = 32
 NONCE_SIZE = 12

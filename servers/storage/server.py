@@ -38,6 +38,7 @@ from attest.errors import IdentityError
 from attest.evidence import Attester
 from attest.identity import META, Request
 from attest.wire import meta_of
+from servers import code
 from servers.attested import Attested, report
 from servers.identity import Identity
 from servers.roots import Roots
@@ -157,7 +158,7 @@ def build(
     server = StorageServer(store, callers, Results(store, roots, clock), version=version)
     told = {"name": NAME, "version": version}
     policy_digest = sha256_hex(canonical(quota.document() | {"roots": roots.told}))
-    configuration = {"server": told, "policy": policy_digest}
+    configuration = {"server": told, "code": code.own(), "policy": policy_digest}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     attested = Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)
     server.middleware.extend((_keep_assertion, attested))

@@ -11,11 +11,12 @@ from typing import Any
 import anyio
 
 from attest.arguments import Arguments
-from servers.tee.cli import doctor, host, http, library, policy, prove, replay, selftest, stdio
+from servers.attesters import AttesterError
+from servers.tee.cli import doctor, host, http, launch, library, measure, policy, prove, replay, selftest, stdio
 from servers.tee.cli.context import Context, UserError, default_cache, fail, forget_output
 from servers.tee.sandbox import SandboxError
 
-COMMANDS = (stdio, http, host, library, prove, replay, policy, selftest, doctor)
+COMMANDS = (stdio, http, host, launch, measure, library, prove, replay, policy, selftest, doctor)
 
 
 class _Everywhere(Arguments):
@@ -34,13 +35,15 @@ def clock() -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """The console script. Exit codes: 0 done; 1 a check that failed; 2 a mistake of the user's to mend."""
-    options = _parser().parse_args(argv)
+    parse = _parser().parse_args
+    options = parse(argv)
     descriptor = os.environ.pop("ETMCP_PIN_FD", None)
-    context = Context(clock, dict(os.environ), version("etmcp"), None if descriptor is None else int(descriptor))
+    pin = None if descriptor is None else int(descriptor)
+    context = Context(clock, dict(os.environ), version("etmcp"), pin, parse)
     try:
         code: int = anyio.run(options.run, options, context)
         sys.stdout.flush()
-    except (UserError, SandboxError) as e:
+    except (UserError, SandboxError, AttesterError) as e:
         code = fail(str(e))
     except KeyboardInterrupt:
         code = 130

@@ -27,6 +27,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
 from attest.evidence import Attester
+from servers import code
 from servers.attested import Attested
 from servers.identity import EVERY_MS, Identity
 from servers.tee.engine import Engine
@@ -163,7 +164,7 @@ def build(
     told = {"name": NAME, "version": version}
     policy_digest = engine.policy.digest()
     environments = {tier: dict(sandbox.environment) for tier, sandbox in engine.tiers.items()}
-    configuration = {"server": told, "policy": policy_digest, "environment": environments}
+    configuration = {"server": told, "code": code.own(), "policy": policy_digest, "environment": environments}
     digest = bytes.fromhex(sha256_hex(canonical(configuration)))
     identity = Identity(attester, digest, secrets.token_bytes(16), every=every)
     server.prove(

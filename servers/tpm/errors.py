@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from servers.attesters import AttesterError
+
 _PARAMETER, _SESSION, _FORMAT_ONE = 0x040, 0x800, 0x080
 
 _WORDS: Mapping[int, str] = {
@@ -35,7 +37,7 @@ _WORDS: Mapping[int, str] = {
 """TPM_RC (Part 2, 6.6), without what says which handle, parameter or session is meant."""
 
 
-class TpmError(Exception):
+class TpmError(AttesterError):
     """A TPM cannot be reached or refuses: one line that names it and says what to do.
 
     `code` is the TPM's response code (TPM_RC), 0 where the TPM itself said nothing.

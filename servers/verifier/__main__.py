@@ -13,9 +13,10 @@ from mcp.server.stdio import stdio_server
 from attest.arguments import Arguments, port
 from attest.errors import LogError
 from attest.note import NoteKey
+from servers.attesters import AttesterError, choice
+from servers.attesters.choice import chosen
 from servers.http import bound, serve_http
 from servers.roots import RootsError, load_roots
-from servers.software import KeyFileError, software_attester
 from servers.verifier.server import NAME, build
 
 
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     options = _parser().parse_args(argv)
     try:
         anyio.run(_serve, options)
-    except (KeyFileError, RootsError) as e:
+    except (AttesterError, RootsError) as e:
         sys.exit(_fail(str(e)))
     except OSError as e:
         where = e.filename or (f"port {options.port}" if options.transport == "http" else "stdio")
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log", action="append", type=_log, default=[], metavar="KEY", help="key of a log you trust; repeat"
     )
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
+    choice.declare(parser)
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
     return parser
 
@@ -64,16 +65,22 @@ def _log(text: str) -> NoteKey:
 
 async def _serve(options: argparse.Namespace) -> None:
     roots = load_roots(options.trust, options.policy)
-    attester = software_attester(options.key_file, os.environ.pop("ETMCP_PIN_FD", None), clock)
+    descriptor = os.environ.pop("ETMCP_PIN_FD", None)
+    made = chosen(options, clock, None if descriptor is None else int(descriptor))
     server = build(
-        roots, options.log, attester, version=version("etmcp"), clock=clock, require_sealed=options.require_sealed
+        roots,
+        options.log,
+        made.attester,
+        version=version("etmcp"),
+        clock=clock,
+        require_sealed=options.require_sealed,
     )
     if options.transport == "stdio":
         async with stdio_server() as (reading, writing):
             await server.run(reading, writing, server.create_initialization_options())
     else:
         sockets = await bound(options.host, options.port)
-        _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {attester.public_key.hex()}")
+        _say(f"{NAME}: http://{options.host}:{options.port}/mcp, attester {made.told}")
         await serve_http(server, sockets)
 
 

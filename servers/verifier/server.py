@@ -21,6 +21,7 @@ from attest.canonical import canonical
 from attest.encoding import sha256_hex
 from attest.evidence import Attester
 from attest.note import NoteKey
+from servers import code
 from servers.attested import Attested, report
 from servers.flat import ArgumentError, answered, refused
 from servers.identity import Identity
@@ -85,7 +86,7 @@ def build(
     server = VerifierServer(Checks(roots, logs, clock), version=version)
     told = {"name": NAME, "version": version}
     policy_digest = sha256_hex(canonical({"version": 1, "roots": roots.told, "logs": [str(log) for log in logs]}))
-    configuration = {"server": told, "policy": policy_digest}
+    configuration = {"server": told, "code": code.own(), "policy": policy_digest}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     server.middleware.append(
         Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.config import SOFTWARE
 from servers.tee.hosted.fetch import Registries
 from servers.tee.hosted.grants import granted
 from servers.tee.hosted.install import install
@@ -161,7 +162,7 @@ async def _ways(stack: AsyncExitStack, measured: Measured) -> Mapping[str, Calla
     (folder / "key").write_text(key.private_bytes_raw().hex())
     options = ["--key-file", str(folder / "key"), "--unsigned-policy", str(POLICIES / f"{measured.server}.json")]
     words = [*options, *hosted_servers()[measured.server]]
-    host = [ETMCP_TEE, "--cache", str(HOSTED / "etmcp"), "host", *words]
+    host = [ETMCP_TEE, "--cache", str(HOSTED / "etmcp"), "host", *SOFTWARE, *words]
     direct = await stack.enter_async_context(started(*peer_command(measured.server)))
     inside = await stack.enter_async_context(sandboxed(measured.server))
     through = await stack.enter_async_context(started(*host))

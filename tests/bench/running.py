@@ -37,7 +37,16 @@ def serve(stack: ExitStack, folder: Path, workers: int) -> Running:
     (folder / "key").write_text(key.private_bytes_raw().hex())
     library = str(folder / "library")
     subprocess.run([ETMCP_TEE, "library", "add", "--library", library, str(FUNCTION)], check=True, capture_output=True)
-    command = ["/usr/bin/env", f"TMPDIR={temporary}", ETMCP_TEE, "--cache", str(folder / "cache"), "http"]
+    command = [
+        "/usr/bin/env",
+        f"TMPDIR={temporary}",
+        ETMCP_TEE,
+        "--cache",
+        str(folder / "cache"),
+        "http",
+        "--attester",
+        "software",
+    ]
     command += ["--port", str(port), "--workers", str(workers), "--key-file", str(folder / "key")]
     process = start(stack, *command, "--library", library, port=port)
     anchor = key.public_key().public_bytes_raw().hex()

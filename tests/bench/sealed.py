@@ -61,7 +61,18 @@ def tee(stack: ExitStack, folder: Path, port: int) -> tuple[int, str]:
     """The TEE server: its process id, and its attester key in hex. Its workers' time is not the process's own."""
     key = Ed25519PrivateKey.from_private_bytes(secrets.token_bytes(32))
     (folder / "key").write_text(key.private_bytes_raw().hex())
-    command = (sys.executable, "-m", "servers.tee", "http", "--port", str(port), "--key-file", str(folder / "key"))
+    command = (
+        sys.executable,
+        "-m",
+        "servers.tee",
+        "http",
+        "--attester",
+        "software",
+        "--port",
+        str(port),
+        "--key-file",
+        str(folder / "key"),
+    )
     process = start(stack, *command, port=port)
     return process.pid, key.public_key().public_bytes_raw().hex()
 

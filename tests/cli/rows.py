@@ -298,19 +298,22 @@ DEMO = {
     ),
 }
 
+ALONE = "stdio --attester software"
 TEE = {
     "no command": Row("", ("COMMAND", "see etmcp-tee --help"), program="etmcp-tee"),
     "a command that does not exist": Row("smtp", ("'smtp'", "see etmcp-tee --help"), program="etmcp-tee"),
-    "a key file that is missing": Row("stdio --key-file k", ("k: No such file", "name a file"), program="etmcp-tee"),
-    "a key file that is a folder": Row("stdio --key-file {x}", ("{x}: ", "name a file"), program="etmcp-tee"),
+    "a key file that is missing": Row(f"{ALONE} --key-file k", ("k: No such file", "name a file"), program="etmcp-tee"),
+    "a key file that is a folder": Row(ALONE + " --key-file {x}", ("{x}: ", "name a file"), program="etmcp-tee"),
     "a key file that is none": Row(
-        "stdio --key-file k", ("k: ", "64 hex digits"), file("k", "junk"), program="etmcp-tee"
+        f"{ALONE} --key-file k", ("k: ", "64 hex digits"), file("k", "junk"), program="etmcp-tee"
     ),
     "a key file that is too short": Row(
-        "stdio --key-file k", ("k: ", "64 hex digits"), file("k", "abcd"), program="etmcp-tee"
+        f"{ALONE} --key-file k", ("k: ", "64 hex digits"), file("k", "abcd"), program="etmcp-tee"
     ),
     "a cache that is a file": Row("stdio --cache c", ("c: File exists", "name a"), file("c", ""), program="etmcp-tee"),
-    "a busy port": Row("http --port {port} --cache c", ("already in use", "port"), program="etmcp-tee"),
+    "a busy port": Row(
+        "http --attester software --port {port} --cache c", ("already in use", "port"), program="etmcp-tee"
+    ),
     "a port beyond all": Row("http --port 70000", ("'70000'", "see etmcp-tee http --help"), program="etmcp-tee"),
     "a host beyond loopback": Row(
         "http --host 0.0.0.0", ("'0.0.0.0'", "see etmcp-tee http --help"), program="etmcp-tee"

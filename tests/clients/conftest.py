@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config import SOFTWARE
 from tests.support.peers import peer_command
 from tests.support.rawclient import ETMCP, wait_for
 
@@ -71,7 +72,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Everything started once, and the sandbox compiled."""
     folder = tmp_path_factory.mktemp("clients")
     cache, home = folder / "cache", folder / "own" / "home"  # what stands beside the home is closed to children
-    tee = {**entry([TEE, "--cache", str(cache), "stdio"]), "etmcp": {"require": "executor-attested"}}
+    tee = {
+        **entry([TEE, "--cache", str(cache), "stdio", *SOFTWARE]),
+        "etmcp": {"require": "executor-attested"},
+    }
     config = written(folder / "tee.json", {"tee": tee})
     repository, files = folder / "repository", folder / "files"
     cache.mkdir(mode=0o700)  # a confined child cannot make it: it sees what was there when it started
@@ -94,7 +98,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     log, tee_log = folder / "gateway.log", folder / "tee.log"
     with (
         serving(*gateway, log=log) as port,
-        serving(TEE, "--cache", str(cache), "http", log=tee_log) as tee_port,
+        serving(TEE, "--cache", str(cache), "http", *SOFTWARE, log=tee_log) as tee_port,
     ):
         yield World(folder, config, home, cache, port, tee_port)
     assert not log.read_bytes()

@@ -13,6 +13,7 @@ from attest.canonical import canonical
 from attest.encoding import salted
 from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Statement
+from gateway.config import SOFTWARE
 from servers.tee.library.library import Library
 from tests.clients.conftest import TEE, World, entry, written
 from tests.support.peers import peer_command, run_inspector
@@ -44,7 +45,7 @@ def road(world: World, whom: str, transport: str, era: str) -> list[str]:
     """The Inspector's arguments that lead to the gateway or straight to our server."""
     if transport == "stdio":
         gateway = [ETMCP, "--config", str(world.config), "--home", str(world.home), "stdio"]
-        command = gateway if whom == "gateway" else [TEE, "--cache", str(world.cache), "stdio"]
+        command = gateway if whom == "gateway" else [TEE, "--cache", str(world.cache), "stdio", *SOFTWARE]
         where = ["--config", str(written(world.folder / f"{whom}.json", {"it": entry(command)})), "--server", "it"]
     else:
         port = world.port if whom == "gateway" else world.tee_port
@@ -105,7 +106,7 @@ def test_the_inspector_lists_computes_and_describes(world: World, whom: str, tra
 
 
 def test_the_schemas_of_our_tools_are_portable() -> None:
-    listed = run_inspector(TEE, "stdio", "--method", "tools/list", "--strict")
+    listed = run_inspector(TEE, "stdio", *SOFTWARE, "--method", "tools/list", "--strict")
     assert listed.returncode == 0, listed.stderr
 
 

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from attest.identity import META, Request, sign_assertion
+from gateway.config import SOFTWARE
 from tests.attest import made
 from tests.clients.conftest import entry, serving, written
 from tests.support.peers import run_inspector
@@ -42,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
     """The server over HTTP, started once."""
     folder = tmp_path_factory.mktemp("storage")
     who = ("--gateway", GATEWAY.public_key().public_bytes_raw().hex())
-    with serving(STORAGE, "http", *who, "--data", str(folder / "http"), log=folder / "log") as port:
+    with serving(STORAGE, "http", *who, *SOFTWARE, "--data", str(folder / "http"), log=folder / "log") as port:
         yield Place(folder, port)
 
 
@@ -55,7 +56,16 @@ class Road:
             url = f"http://127.0.0.1:{place.port}/{'mcp' if transport == 'http' else 'sse'}"
             where = [url, "--transport", transport]
         else:
-            command = [STORAGE, "stdio", "--single-user", "alice", "--data", str(place.folder / "stdio")]
+            command = [
+                STORAGE,
+                "stdio",
+                "--attester",
+                "software",
+                "--single-user",
+                "alice",
+                "--data",
+                str(place.folder / "stdio"),
+            ]
             where = ["--config", str(written(place.folder / "it.json", {"it": entry(command)})), "--server", "it"]
         self._where = [*where, "--protocol-era", era]
 
@@ -137,7 +147,7 @@ def test_a_request_without_assertion_is_refused_by_name(place: Place, transport:
 
 
 def test_the_schemas_are_portable(tmp_path: Path) -> None:
-    command = [STORAGE, "stdio", "--single-user", "alice", "--data", str(tmp_path / "data")]
+    command = [STORAGE, "stdio", *SOFTWARE, "--single-user", "alice", "--data", str(tmp_path / "data")]
     config = written(tmp_path / "it.json", {"it": entry(command)})
     listed = run_inspector("--config", str(config), "--server", "it", "--method", "tools/list", "--strict")
     assert listed.returncode == 0, listed.stderr

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config import SOFTWARE
 from tests.clients.conftest import entry, serving, written
 from tests.clients.test_inspector_storage import ROADS
 from tests.servers.verifier.scene import BUNDLE, LOG, POLICY, TRUST, proof
@@ -29,7 +30,7 @@ class Place:
     def road(self, transport: str, era: str) -> list[str]:
         """The Inspector's arguments that lead there."""
         if transport == "stdio":
-            config = written(self.folder / "it.json", {"it": entry([VERIFIER, "stdio", *self.roots])})
+            config = written(self.folder / "it.json", {"it": entry([VERIFIER, "stdio", *SOFTWARE, *self.roots])})
             return ["--config", str(config), "--server", "it", "--protocol-era", era]
         url = f"http://127.0.0.1:{self.port}/{'mcp' if transport == 'http' else 'sse'}"
         return [url, "--transport", transport, "--protocol-era", era]
@@ -42,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
     (folder / "trust").write_bytes(TRUST)
     (folder / "policy").write_bytes(POLICY)
     roots = ("--trust", str(folder / "trust"), "--policy", str(folder / "policy"), "--log", str(LOG))
-    with serving(VERIFIER, "http", *roots, log=folder / "log") as port:
+    with serving(VERIFIER, "http", *SOFTWARE, *roots, log=folder / "log") as port:
         yield Place(folder, port, roots)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attest.note import NoteKey
-from gateway.config import Config, embedded, load
+from gateway.config import SOFTWARE, Config, embedded, load
 from gateway.errors import UserError
 from gateway.jsonc import plain
 from gateway.variables import expand
@@ -322,3 +322,4 @@ def test_without_a_file_it_is_our_own_server_which_must_prove_its_results() -> N
     (server,) = embedded(Path("/bin/etmcp-tee"), Path("/cache")).servers.values()
     assert server.etmcp.require == "executor-attested"
     assert server.command == "/bin/etmcp-tee"
+    assert server.args[-2:] == SOFTWARE

@@ -19,7 +19,7 @@ from attest.manifest import Manifest, Pin
 from attest.note import NoteKey
 from attest.tlog import leaf_hash, open_checkpoint, verify_inclusion
 from gateway.client import Client
-from gateway.config import load
+from gateway.config import SOFTWARE, load
 from gateway.errors import Withheld
 from gateway.home import Home
 from gateway.journal import proven
@@ -50,7 +50,11 @@ class Place:
         """A gateway's configuration: that server by its name, and a storage server that believes the gateway."""
         key = Home(self.folder / "gateway" / "home").signing_key().public_key().public_bytes_raw().hex()
         data = str(self.folder / "storage")
-        storage = {"command": STORAGE, "args": ["stdio", "--data", data, "--gateway", key], "etmcp": {"identity": True}}
+        storage = {
+            "command": STORAGE,
+            "args": ["stdio", "--data", data, "--gateway", key, *SOFTWARE],
+            "etmcp": {"identity": True},
+        }
         named = {"etmcp": {"name": NAME, "version": version, "store": "all", **settings}}
         where = {"url": f"{self.registry}/mcp", "log": log or self.log}
         path = self.folder / "etmcp.json"

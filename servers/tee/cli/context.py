@@ -3,12 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 class Commands(Protocol):
@@ -25,12 +23,16 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """`clock` returns milliseconds since 1970; on descriptor `pin` whoever started this waits for our public key."""
+    """`clock` returns milliseconds since 1970; on descriptor `pin` whoever started this waits for our public key.
+
+    `parse` reads the words of a command as the console script does; it ends the process at a mistake, as argparse does.
+    """
 
     clock: Callable[[], int]
     environ: Mapping[str, str]
     version: str
-    pin: int | None = None
+    pin: int | None
+    parse: Callable[[Sequence[str]], argparse.Namespace]
 
 
 class Run(Protocol):
@@ -51,16 +53,6 @@ def own_cache(options: argparse.Namespace) -> Path:
     cache: Path = options.cache.absolute()
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     return cache
-
-
-def read_key(file: Path | None) -> Ed25519PrivateKey:
-    """The key in a file of 64 hex digits, a new one without. Raises `UserError` and `OSError`."""
-    if file is None:
-        return Ed25519PrivateKey.generate()
-    try:
-        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text().strip()))
-    except ValueError as e:
-        raise UserError(f"{file}: {e}; name a file with 64 hex digits") from e
 
 
 def say(line: str) -> None:

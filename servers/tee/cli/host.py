@@ -4,18 +4,17 @@ import argparse
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 from mcp.server.lowlevel import Server
 
 from attest.arguments import port
-from attest.schemes.software import SoftwareAttester
+from servers.attesters import choice
+from servers.attesters.choice import chosen
 from servers.http import bound, serve_http
-from servers.pin import pin
 from servers.stdio import pipes
-from servers.tee.cli.context import Commands, Context, UserError, own_cache, read_key, say
+from servers.tee.cli.context import Commands, Context, UserError, own_cache, say
 from servers.tee.cli.policies import chosen_policy, declare_policy
 from servers.tee.hosted.fetch import Registries
 from servers.tee.hosted.grants import DEFAULT, granted
@@ -38,7 +37,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--http", action="store_true", help="serve on a loopback port, and not on standard input")
     parser.add_argument("--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"), help="loopback only")
     parser.add_argument("--port", type=port, default=8402)
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
+    choice.declare(parser)
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
     parser.add_argument("--install", action="store_true", help="install the package, and do not run it")
     told = "a variable of this process that the server gets too; may be given again"
@@ -55,10 +54,10 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     if options.install:
         await _program(options, context, DEFAULT)
         return 0
-    async with hosting(options, context) as (server, key):
+    async with hosting(options, context) as (server, attester):
         if options.http:
             sockets = await bound(options.host, options.port)
-            say(f"etmcp-tee: http://{options.host}:{options.port}/mcp, attester {key}")
+            say(f"etmcp-tee: http://{options.host}:{options.port}/mcp, attester {attester}")
             await serve_http(server, sockets)
         else:
             async with pipes() as (reading, writing):
@@ -68,14 +67,14 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
 @asynccontextmanager
 async def hosting(options: argparse.Namespace, context: Context) -> AsyncGenerator[tuple[Server[Any], str]]:
-    """The hosted server with our receipts, and its attester's key in hex.
+    """The hosted server with our receipts, and what its attester is (`Chosen.told`).
 
-    Raises `UserError`, `SandboxError`, `OSError`.
+    Raises `UserError`, `SandboxError`, `AttesterError`, `OSError`.
     """
     policy = chosen_policy(options) if options.policy or options.unsigned_policy else DEFAULT
     if (denied := policy.decide_tier("service", namespaces=True)) is not None:
         raise UserError(f'{denied.reason}: a hosted server keeps its state from call to call; name the tier "service"')
-    key = read_key(options.key_file)
+    attester = chosen(options, context.clock, context.pin, {"tier": "service"})
     program = await _program(options, context, policy)
 
     def tell(line: str) -> None:
@@ -86,9 +85,6 @@ async def hosting(options: argparse.Namespace, context: Context) -> AsyncGenerat
         start = granted(program, policy, context.environ, given, decoys)
         async with Launcher(uid=start.uid) as launcher:
             isolated = isolation(await launcher.hello())
-            attester = SoftwareAttester(key, context.clock, {"tier": "service"})
-            if context.pin is not None:
-                pin(context.pin, attester.public_key)
             note, store = program.note, _store(options)
 
             def check() -> None:
@@ -102,12 +98,12 @@ async def hosting(options: argparse.Namespace, context: Context) -> AsyncGenerat
                     build(
                         program,
                         sessions,
-                        attester,
+                        attester.attester,
                         isolated=isolated,
                         clock=context.clock,
                         require_sealed=options.require_sealed,
                     ),
-                    attester.public_key.hex(),
+                    attester.told,
                 )
 
 

@@ -19,8 +19,8 @@ def add(commands: Commands) -> None:
 
 async def run(options: argparse.Namespace, context: Context) -> int:
     """Serve until interrupted."""
-    async with serving(options, context) as (server, key):
+    async with serving(options, context) as (server, attester):
         sockets = await bound(options.host, options.port)
-        say(f"etmcp-tee: http://{options.host}:{options.port}/mcp, attester {key}")
+        say(f"etmcp-tee: http://{options.host}:{options.port}/mcp, attester {attester}")
         await serve_http(server, sockets)
     return 0

@@ -8,7 +8,8 @@ from typing import Any
 
 from attest.document import PolicyFile, sign_policy
 from attest.explain import render
-from servers.tee.cli.context import Commands, Context, UserError, read_key, say
+from servers.attesters.choice import read_key
+from servers.tee.cli.context import Commands, Context, UserError, say
 from servers.tee.cli.policies import public_key, read_file
 from servers.tee.policy import BadPolicy, Policy, read_policy, read_unsigned
 from servers.tee.policy.changes import changes

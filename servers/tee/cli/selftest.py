@@ -74,7 +74,7 @@ async def _tier(tier: str, cases: list[case.Case], options: argparse.Namespace, 
         _function(work / TOOL, tier, limits)
         Catalogue(work / "library").add(load(work / TOOL))
         command = [sys.executable, "-m", "servers.tee", "--cache", str(options.cache), "stdio"]
-        command += ["--key-file", str(work / "key"), "--library", str(work / "library")]
+        command += ["--attester", "software", "--key-file", str(work / "key"), "--library", str(work / "library")]
         command += ["--workers", str(max(2, options.jobs)), "--unsigned-policy", str(work / "policy.json")]
         environment = _environment(around, context)
         anchor = key.public_key().public_bytes_raw().hex()

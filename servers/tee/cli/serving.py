@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from attest.arguments import positive
-from attest.schemes.software import SoftwareAttester
-from servers.pin import pin
-from servers.tee.cli.context import Context, own_cache, read_key, say
+from servers.attesters import choice
+from servers.attesters.choice import chosen
+from servers.tee.cli.context import Context, own_cache, say
 from servers.tee.cli.policies import chosen_policy, declare_policy, known_secrets
 from servers.tee.cli.tiers import native
 from servers.tee.engine import Engine, Prepared
@@ -28,7 +28,7 @@ HOUR_MS = 3_600_000
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options of a command that serves."""
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="sandbox processes, calls at once")
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="software attester key; made anew without")
+    choice.declare(parser)
     parser.add_argument("--library", type=Path, metavar="DIR", help="functions that were added there with `library`")
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
     parser.add_argument("--rotate-hours", type=positive, default=4, metavar="N", help="new keys after so long")
@@ -37,17 +37,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 @asynccontextmanager
 async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerator[tuple[TeeServer, str]]:
-    """The server over its engine, watching its library, and its attester's key in hex.
+    """The server over its engine, watching its library, and what its attester is (`Chosen.told`).
 
-    Raises `UserError`, `SandboxError`, `OSError`.
+    Raises `UserError`, `SandboxError`, `AttesterError`, `OSError`.
     """
-    key, policy = read_key(options.key_file), chosen_policy(options)
+    policy = chosen_policy(options)
     secrets = known_secrets(policy, context)
     sandboxes: dict[Tier, Prepared] = {"wasm": Proven(WasmSandbox(own_cache(options), options.workers), "wasm")}
     environment = {name: str(value) for name, value in sandboxes["wasm"].environment.items() if isinstance(value, str)}
-    attester = SoftwareAttester(key, context.clock, environment)
-    if context.pin is not None:
-        pin(context.pin, attester.public_key)
+    attester = chosen(options, context.clock, context.pin, environment)
     async with AsyncExitStack() as stack:
         process = await native(stack, options.workers, policy.limits())
         tiers: dict[str, str | None] = {"process": process} if isinstance(process, str) else {}
@@ -58,7 +56,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
         server = build(
             engine,
             Library(options.library, tiers),
-            attester,
+            attester.attester,
             version=context.version,
             clock=context.clock,
             say=say,
@@ -70,7 +68,7 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
         stack.enter_context(_rotating(server))
         watching = asyncio.create_task(server.watch())  # no task group: what the caller raises must come out as it is
         try:
-            yield server, attester.public_key.hex()
+            yield server, attester.told
         finally:
             watching.cancel()
 

@@ -12,6 +12,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
 from attest.evidence import Attester
+from servers import code
 from servers.attested import Attested
 from servers.identity import Identity
 from servers.tee.hosted.install import Program
@@ -53,7 +54,7 @@ def build(
     told = {"name": program.name, "version": program.version}
     environment = {**isolated, "hosted": dict(program.told)}
     policy = sessions.policy
-    configuration = {"server": told, "policy": policy.digest(), "environment": environment}
+    configuration = {"server": told, "code": code.own(), "policy": policy.digest(), "environment": environment}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     server.middleware.append(
         Attested(identity, server=told, policy_digest=policy.digest(), clock=clock, require_sealed=require_sealed)

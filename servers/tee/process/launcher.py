@@ -17,6 +17,7 @@ from typing import Any, Self
 import anyio
 import anyio.to_thread
 
+from servers.interpreter import inherited
 from servers.tee.process import Exit, Spec, boot, cgroups, wire
 from servers.tee.sandbox import SandboxError
 
@@ -233,7 +234,7 @@ class Launcher:
         if sys.platform != "linux":
             raise SandboxError("the process tier needs Linux: use the wasm tier on this system")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [_INTERPRETER, "-I", "-S", "-X", "utf8", boot.__file__, str(theirs.fileno())]
+        command = [_INTERPRETER, "-I", "-S", "-X", "utf8", *inherited(), boot.__file__, str(theirs.fileno())]
         try:
             process = subprocess.Popen(  # noqa: ASYNC220  waits for the exec only
                 command,

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from servers.interpreter import isolated
 from servers.tee.proving import ProvingError
 from servers.tee.proving.folder import Keys
 from servers.tee.proving.worker import MAX_LINE
@@ -102,7 +103,7 @@ class Prover:
 
     async def _start(self) -> tuple[Process, BufferedByteReceiveStream]:
         module, folder = "servers.tee.proving.worker", self.keys.folder
-        command = [sys.executable, "-I", "-X", "utf8", "-m", module, str(folder)]
+        command = [*isolated(), "-m", module, str(folder)]
         try:
             process = await anyio.open_process(
                 command, env={"RAYON_NUM_THREADS": str(THREADS)}, cwd=folder, stderr=subprocess.DEVNULL

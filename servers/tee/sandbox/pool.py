@@ -15,6 +15,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
+from servers.interpreter import isolated
 from servers.tee.sandbox import SandboxError, component, lock
 from servers.tee.sandbox.compile import MAX_COMPILED
 from servers.tee.sandbox.component import Program, Settings
@@ -226,7 +227,7 @@ def _kill(process: Process) -> None:
 
 async def spawn(folder: Path, module: str, *arguments: str) -> Process:
     """A Python of its own, isolated from the environment and the working directory of this one."""
-    command = [sys.executable, "-I", "-X", "utf8", "-m", f"servers.tee.sandbox.{module}", *arguments]
+    command = [*isolated(), "-m", f"servers.tee.sandbox.{module}", *arguments]
     try:
         return await anyio.open_process(command, env={}, cwd=folder)
     except OSError as e:

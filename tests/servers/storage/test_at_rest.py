@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.software import KeyFileError
+from servers.attesters.choice import KeyFileError
 from servers.storage.crypto import SealError, Vault, master_key
 from servers.storage.sqlite import SqliteStore
 from servers.storage.store import Content, StoreError

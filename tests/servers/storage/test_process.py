@@ -37,6 +37,7 @@ from attest.schemes.software import SoftwareScheme
 from attest.seal import PublicKey, SealingKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
+from gateway.config import SOFTWARE
 from servers.storage.__main__ import main
 from servers.storage.server import NAME
 from tests.servers.storage.test_surface import Ear
@@ -128,7 +129,17 @@ def running(folder: Path) -> Generator[Wire]:
     attester = Ed25519PrivateKey.generate()
     (folder / "attester").write_text(attester.private_bytes_raw().hex())
     who = ["--gateway", GATEWAY.public_key().public_bytes_raw().hex()]
-    command = [*COMMAND, "stdio", *who, "--data", str(folder / "data"), "--key-file", str(folder / "attester")]
+    command = [
+        *COMMAND,
+        "stdio",
+        "--attester",
+        "software",
+        *who,
+        "--data",
+        str(folder / "data"),
+        "--key-file",
+        str(folder / "attester"),
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield Wire(process, attester)
         assert process.stdin is not None
@@ -165,7 +176,16 @@ def test_receipts_of_sealed_calls_verify_whoever_the_caller_is(tmp_path: Path) -
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 def test_behind_a_gateway_every_result_is_executor_attested(tmp_path: Path, era: Era) -> None:
     (tmp_path / "data").mkdir()
-    program, *arguments = [*COMMAND, "stdio", "--single-user", "alice", "--data", str(tmp_path / "data" / "storage")]
+    program, *arguments = [
+        *COMMAND,
+        "stdio",
+        "--attester",
+        "software",
+        "--single-user",
+        "alice",
+        "--data",
+        str(tmp_path / "data" / "storage"),
+    ]
     server = {
         "command": program,
         "args": arguments,
@@ -201,7 +221,7 @@ def port(tmp_path: Path) -> Generator[int]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     who = ["--gateway", GATEWAY.public_key().public_bytes_raw().hex()]
-    command = [*COMMAND, "http", *who, "--port", str(port), "--data", str(tmp_path)]
+    command = [*COMMAND, "http", *SOFTWARE, *who, "--port", str(port), "--data", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for(port, process)

@@ -69,7 +69,18 @@ class Server:
 @contextmanager
 def running(folder: Path, cache: Path, *before: str) -> Generator[Server]:
     """The server with nowhere to write but `folder`, behind the command `before`."""
-    command = [*before, sys.executable, "-m", "servers.tee", "stdio", "--require-sealed", "--cache", str(cache)]
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "servers.tee",
+        "stdio",
+        "--attester",
+        "software",
+        "--require-sealed",
+        "--cache",
+        str(cache),
+    ]
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
     with (folder / "stderr").open("wb") as errors:
         process = subprocess.Popen(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.config import SOFTWARE
 from servers.tee.library.catalogue import Catalogue
 from servers.tee.library.folder import load
 from servers.tee.selftest.client import Client, ServerLost, connected
@@ -50,7 +51,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def server(place: Path, cache: Path) -> AsyncGenerator[Client]:
     key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex((place / "key").read_text()))
     options = ("--workers", "3", "--key-file", str(place / "key"), "--library", str(place / "library"))
-    command = (TEE, "--cache", str(cache), "stdio", *options)
+    command = (TEE, "--cache", str(cache), "stdio", *SOFTWARE, *options)
     anchor = key.public_key().public_bytes_raw().hex()
     async with connected(command, dict(os.environ), anchor, lambda: time.time_ns() // 1_000_000) as client:
         every = (call(client, tier, n) for n in range(AT_ONCE) for tier in TIERS)

@@ -14,6 +14,7 @@ from attest.note import NoteKey
 from attest.presets import PRESETS
 from attest.trust import FORMAT, load_policy, load_trust
 from attest.verdict import verify_bundle
+from gateway.config import SOFTWARE
 from servers.roots import load_roots
 from tests.attest import made
 from tests.servers.verifier.scene import (
@@ -94,7 +95,7 @@ def test_the_program_says_what_etmcp_verify_says(with_roots: bool, tmp_path: Pat
     ]
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}}
     first = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
-    command = [sys.executable, "-m", "servers.verifier", "stdio", *given]
+    command = [sys.executable, "-m", "servers.verifier", "stdio", *SOFTWARE, *given]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

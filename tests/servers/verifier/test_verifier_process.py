@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.config import SOFTWARE
 from servers.storage.__main__ import main as storage
 from servers.verifier.__main__ import main
 from tests.clients.conftest import entry
@@ -24,7 +25,16 @@ def test_behind_a_gateway_a_verdict_carries_a_receipt_itself(tmp_path: Path, era
     roots.mkdir()
     (roots / "trust").write_bytes(TRUST)
     (roots / "policy").write_bytes(POLICY)
-    command = [VERIFIER, "stdio", "--trust", str(roots / "trust"), "--policy", str(roots / "policy")]
+    command = [
+        VERIFIER,
+        "stdio",
+        "--attester",
+        "software",
+        "--trust",
+        str(roots / "trust"),
+        "--policy",
+        str(roots / "policy"),
+    ]
     server: dict[str, Any] = {**entry(command), "etmcp": {"require": "executor-attested"}}
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"mcpServers": {"verifier": server}}))
@@ -51,10 +61,10 @@ def test_behind_a_gateway_a_verdict_carries_a_receipt_itself(tmp_path: Path, era
         (["stdio", "--trust", "{bad}"], "trust: the trust file"),
         (["stdio", "--policy", "{bad}"], "policy: the policy file"),
         (["stdio", "--log", "example.com"], "is not a log key"),
-        (["stdio", "--key-file", "{bad}"], "name a file with 64 hex digits"),
+        (["stdio", *SOFTWARE, "--key-file", "{bad}"], "name a file with 64 hex digits"),
         (["http", "--port", "70000"], "is not a number from 0 to 65535"),
         (["http", "--host", "0.0.0.0"], "invalid choice"),  # noqa: S104
-        (["http", "--port", "{taken}"], "name a file or port that can be used"),
+        (["http", *SOFTWARE, "--port", "{taken}"], "name a file or port that can be used"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -77,7 +87,17 @@ def test_a_port_that_is_taken_is_one_line_of_the_storage_server_too(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as ended:
         storage(
-            ["http", "--gateway", "00" * 32, "--data", str(tmp_path / "data"), "--port", str(taken.getsockname()[1])]
+            [
+                "http",
+                "--attester",
+                "software",
+                "--gateway",
+                "00" * 32,
+                "--data",
+                str(tmp_path / "data"),
+                "--port",
+                str(taken.getsockname()[1]),
+            ]
         )
     err = capfd.readouterr().err
     assert ended.value.code == 2

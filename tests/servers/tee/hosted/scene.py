@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from gateway.config import SOFTWARE
 from tests.support.rawclient import LEGACY, Era, Json, envelope
 
 TEE = str(Path(sys.executable).with_name("etmcp-tee"))
@@ -57,7 +58,7 @@ class Host:
         self._stderr = log.open("ab")
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.process = subprocess.Popen(
-            [TEE, "--cache", str(log.parent / "cache"), "host", *words],
+            [TEE, "--cache", str(log.parent / "cache"), "host", *SOFTWARE, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.config import SOFTWARE
 from servers.tee.hosted import HostedError
 from servers.tee.hosted.digest import tree_digest
 from tests.servers.tee.hosted.scene import TEE, Host
@@ -165,7 +166,7 @@ def test_each_http_session_has_a_sandbox_of_its_own(cache: Path, environ: dict[s
     words = ("--http", "--port", str(port), "pypi:etmcp-test-server==1.0")
     with (
         (tmp_path / "log").open("wb") as log,
-        subprocess.Popen([TEE, "--cache", str(cache), "host", *words], env=environ, stderr=log) as process,
+        subprocess.Popen([TEE, "--cache", str(cache), "host", *SOFTWARE, *words], env=environ, stderr=log) as process,
     ):
         try:
             wait_for(port, process)
@@ -198,7 +199,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("words", "why"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
 def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path: Path, words: list[str], why: str) -> None:
     (tmp_path / "POLICY").write_text(json.dumps({"kind": "execution", "version": 1, "tier": "process"}))
-    command = [TEE, "--cache", str(tmp_path / "cache"), "host", *words]
+    command = [TEE, "--cache", str(tmp_path / "cache"), "host", *SOFTWARE, *words]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert why in ended.stderr.splitlines()[-1]

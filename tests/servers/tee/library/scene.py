@@ -13,6 +13,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult
 
+from gateway.config import SOFTWARE
 from servers.tee.__main__ import main
 
 Json = dict[str, Any]
@@ -23,7 +24,7 @@ HINTS = {"read_only": True, "destructive": False, "idempotent": True, "open_worl
 @asynccontextmanager
 async def tee(cache: Path, *options: str, era: str = "auto", **client: Any) -> AsyncGenerator[Client]:
     """A client of a server of its own over stdio."""
-    server = StdioServerParameters(command=TEE, args=["--cache", str(cache), "stdio", *options])
+    server = StdioServerParameters(command=TEE, args=["--cache", str(cache), "stdio", *SOFTWARE, *options])
     async with Client(stdio_client(server), mode=era, **client) as connected:
         yield connected
 

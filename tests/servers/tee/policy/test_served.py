@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
 from attest.statement import Statement
+from gateway.config import SOFTWARE
+from servers import code
 from servers.tee.cli.tiers import Native, native
 from servers.tee.library.folder import load
 from servers.tee.library.library import SHIPPED
@@ -53,7 +55,7 @@ async def test_receipts_and_evidence_name_the_signed_policy_and_what_is_beyond_i
     path, attester = signed(tmp_path), Ed25519PrivateKey.generate()
     policy = read_policy(path.read_bytes(), [PUBLIC])
     (tmp_path / "attester").write_text(attester.private_bytes_raw().hex())
-    command = [TEE, "--cache", str(component_cache), "stdio"]
+    command = [TEE, "--cache", str(component_cache), "stdio", *SOFTWARE]
     command += ["--key-file", str(tmp_path / "attester"), "--policy", str(path), "--policy-key", PUBLIC.hex()]
     async with bare(command, os.environ, None) as server:
         server.attester = attester.public_key().public_bytes_raw().hex()
@@ -107,7 +109,7 @@ def test_a_server_does_not_start_under_a_policy_that_the_operator_did_not_sign(
         path = tmp_path / "plain.json"
     options = ["--policy", str(path), *(["--policy-key", key] if change != "no key" else [])]
     done = subprocess.run(
-        [TEE, "--cache", str(component_cache), "stdio", *options],
+        [TEE, "--cache", str(component_cache), "stdio", *SOFTWARE, *options],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -128,7 +130,7 @@ async def _configuration(cache: Path, policy: str) -> str:
         if isinstance(process, Native):
             environments["process"] = dict(process.environment)
     told = {"name": "etmcp-tee", "version": version("etmcp")}
-    return sha256_hex(canonical({"server": told, "policy": policy, "environment": environments}))
+    return sha256_hex(canonical({"server": told, "code": code.own(), "policy": policy, "environment": environments}))
 
 
 def _statement(statement: Statement | None) -> Statement:

@@ -83,7 +83,7 @@ class Maker:
         await self.client.session.call_tool(tool, arguments, meta=meta, allow_input_required=True)
         result = self.replies.pop()
         receipt = Receipt.from_json(wire.meta_of(result, wire.RECEIPT))
-        spoken = self.identity.evidence(bytes(32), NOW)
+        spoken = await self.identity.evidence(bytes(32), NOW)
         return Bundle(receipt, salt, wire.covered_params(params), wire.covered_result(result), spoken)
 
     def forged(self, bundle: Bundle, lie: "Lie") -> bytes:
