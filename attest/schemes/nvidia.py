@@ -129,7 +129,7 @@ def _blocks(record: bytes, count: int) -> Mapping[int, bytes]:
     for _ in range(count):
         size = int.from_bytes(record[2:4], "little")
         block, record = record[: 4 + size], record[4 + size :]
-        if len(block) != 4 + size or size < 3 or block[1] != 1 or int.from_bytes(block[5:7], "little") != size - 3:
+        if len(block) != 4 + size or block[1:2] != b"\x01" or int.from_bytes(block[5:7], "little") != size - 3:
             raise EvidenceError("malformed", "the GPU's report has a measurement that is not whole")
         if block[0] in values:
             raise EvidenceError("malformed", "the GPU's report has two measurements of one index")

@@ -148,8 +148,8 @@ def _check_signature(message: bytes, signature: Signature, key: AttestationKey) 
     algorithm = _ALGORITHMS[signature.hash]()
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            if signature.algorithm == ECDSA or len(signature.parts[0]) != key.key_size // 8:
-                raise EvidenceError("signature", "the TPM's signature is not one of an RSA key of this size")
+            if signature.algorithm == ECDSA:
+                raise EvidenceError("signature", "the TPM's signature is not one of an RSA key")
             scheme = (
                 padding.PSS(padding.MGF1(algorithm), padding.PSS.AUTO)
                 if signature.algorithm == RSAPSS

@@ -35,7 +35,7 @@ class Channel:
                     self._descriptor = connection.detach()
             else:
                 # Not blocking: the kernel then carries a command out by itself and says by poll() when it is done.
-                self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         except OSError as e:
             raise self._lost(e) from e
 

@@ -39,6 +39,9 @@ DATA = BINDING.report_data()
 PCRS = pcrs()
 GOOD = VTPM.attested(DATA)
 REPORT = hcl_report(AMD, RUNTIME)
+AS_ECDSA = b"\0\x18" + GOOD.signature[2:] + bytes(2)
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+SLACK = _ALPHABET[_ALPHABET.index(jwk(AK)["n"][-1]) + 1]
 OTHER_PCRS = PCRS | {4: bytes(32)}
 DIGEST = hashlib.sha256(RUNTIME).digest()
 
@@ -143,6 +146,12 @@ def test_hardware_only_where_every_register_of_the_launch_has_a_reference_value(
     ("g25-runtime-data-a-list", vouching(b"[]"), "malformed"),
     ("g25-runtime-data-deep", vouching(b"[" * 5000), "malformed"),
     ("g25-nan", vouching(runtime(jwk(AK), more=float("nan"))), "malformed"),
+    ("g25-modulus-with-slack-bits", with_key(n=jwk(AK)["n"][:-1] + SLACK), "malformed"),
+    (
+        "g25-rsa-signature-named-ecdsa",
+        evidence(attested=Attested(DATA, GOOD.message, AS_ECDSA, GOOD.pcrs)),
+        "signature",
+    ),
     ("g25-pss-is-a-quote-too", evidence(attested=FakeTpm(NOW, "rsapss", "azure").attested(DATA)), ""),
     ("g25-good", evidence(), ""),
 )
@@ -186,6 +195,16 @@ def test_a_key_is_refused(tried: Evidence, expected: str) -> None:
 )
 def test_a_link_is_refused(tried: Evidence, expected: str) -> None:
     assert code(tried) == expected
+
+
+def test_g08_why_tdx_is_not_supported_is_said() -> None:
+    with pytest.raises(EvidenceError, match="SEPT_VE_DISABLE"):
+        SCHEME.open(evidence(hcl_report(AMD, RUNTIME, kind=4)), trusting(), NOW)
+
+
+def test_g07_too_much_is_refused_before_it_is_read() -> None:
+    with pytest.raises(EvidenceError, match="is longer than"):
+        SCHEME.wants(Evidence(MEDIA_TYPE, bytes(MAX_BODY + 1)))
 
 
 @grouped(

@@ -129,6 +129,7 @@ MANY = measurements(64)
     ("g11-last-second", under([GPU.certificate(0, end=moment(NOW)), *GPU.chain[1:]]), ""),
     ("g09-hex", document(lambda d: d.update(report=REPORT.hex())), "malformed"),
     ("g09-capitals", document(lambda d: d.update(reportData=DATA.hex().upper())), "malformed"),
+    ("g09-space", Evidence(MEDIA_TYPE, GPU.evidence(DATA).body.replace(b'":"', b'": "', 1)), "malformed"),
     ("g07-more", document(lambda d: d.update(more=1)), "malformed"),
     ("g07-less", document(lambda d: d.pop("report")), "malformed"),
     ("g07-long-report", document(lambda d: d.update(report=b64encode(bytes(17_000)))), "malformed"),
@@ -148,6 +149,11 @@ def test_evidence_is_refused(tried: Evidence, expected: str) -> None:
 )
 def test_the_root_has_to_be_an_anchor(tried: Mapping[str, frozenset[str]], expected: str) -> None:
     assert code(GPU.evidence(DATA), Endorsements(tried)) == expected
+
+
+def test_g07_too_much_is_refused_before_it_is_read() -> None:
+    with pytest.raises(EvidenceError, match="is longer than"):
+        SCHEME.open(Evidence(MEDIA_TYPE, bytes(MAX_BODY + 1)), ANCHORS, NOW)
 
 
 def test_g11_the_clock_back_in_2020() -> None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from attest.evidence import Evidence
 from attest.policy import AllOf, Measurement, MinAssurance
 from attest.schemes.roots import VENDOR_ROOTS
 from attest.schemes.tpm2 import MAX_BODY, MEDIA_TYPE, TpmEvidence, TpmScheme
-from attest.schemes.tpm_quote import Attested
+from attest.schemes.tpm_quote import Attested, check_quote
 from attest.verifier import Verifier
 from attest.x509 import fingerprint, milliseconds
 from tests.attest.made import BINDING
@@ -113,6 +114,7 @@ def raw(old: bytes, new: bytes) -> Evidence:
 
 
 R, S = parts()
+AS_PEM = [b64encode(certificate.public_bytes(Encoding.PEM)) for certificate in TPM.chain]
 
 
 @grouped(
@@ -163,6 +165,11 @@ def test_a_quote_is_refused(tried: Evidence, expected: str) -> None:
     ("g06-r-order", with_signature(ecdsa(N_P256, S)), "signature"),
     ("g06-s-order", with_signature(ecdsa(R, N_P256)), "signature"),
     ("g06-r-longer", with_signature(b"\x00\x18\x00\x0b" + sized(bytes(900)) + GOOD.signature[38:]), "signature"),
+    (
+        "g06-r-padded",
+        with_signature(b"\x00\x18\x00\x0b" + sized(b"\0" + GOOD.signature[6:38]) + GOOD.signature[38:]),
+        "signature",
+    ),
     ("g06-trailing", with_signature(GOOD.signature + b"\0"), "malformed"),
     ("g27-sha1", with_signature(TPM.sign(GOOD.message, hash_name="sha1")), "unsupported"),
     ("g27-other-digest", with_signature(TPM.sign(GOOD.message, hash_name="sha384")), "signature"),
@@ -308,6 +315,7 @@ def test_g11_the_clock_back_in_2020() -> None:
     ("g07-less", document(lambda d: d.pop("key")), "malformed"),
     ("g07-certificates-of-no-kind", document(lambda d: d.update(certificates=[1])), "malformed"),
     ("g07-certificates-as-pem", document(lambda d: d.update(certificates=[b64encode(b"-----BEGIN ")])), "malformed"),
+    ("g07-good-certificates-as-pem", document(lambda d: d.update(certificates=AS_PEM)), "malformed"),
     ("g07-certificates-of-garbage", document(lambda d: d.update(certificates=[b64encode(b"0000")] * 2)), "malformed"),
     ("g07-eleven-certificates", document(lambda d: d.update(certificates=[b64encode(b"0000")] * 11)), "malformed"),
     ("g07-long-message", document(lambda d: d.update(message=b64encode(bytes(2049)))), "malformed"),
@@ -317,6 +325,22 @@ def test_g11_the_clock_back_in_2020() -> None:
 )
 def test_another_spelling_is_refused(tried: Evidence, expected: str) -> None:
     assert code(tried) == expected
+
+
+def test_g27_a_signature_of_another_kind_than_the_key_is_no_foreign_error() -> None:
+    """Where the key's own scheme is not known, as Azure's is not."""
+    for tpm, other in ((TPM, RSA), (RSA, TPM)):
+        with pytest.raises(EvidenceError, match="signature"):
+            check_quote(replace(tpm.attested(DATA), signature=other.attested(DATA).signature), tpm.key.public_key())
+
+
+@grouped(
+    ("g07-body", Evidence(MEDIA_TYPE, bytes(MAX_BODY + 1)), "is longer than"),
+    ("g07-chain", document(lambda d: d.update(certificates=[b64encode(b"0000")] * 11)), "more than 10 certificates"),
+)
+def test_too_much_is_refused_before_it_is_read(tried: Evidence, expected: str) -> None:
+    with pytest.raises(EvidenceError, match=expected):
+        SCHEME.open(tried, ANCHORS, NOW)
 
 
 @pytest.mark.parametrize("tpm", [TPM, RSA], ids=["g03-ecdsa", "g03-rsassa"])

@@ -1,8 +1,13 @@
 """Evidence from a TPM, end to end: a software TPM in a process of its own, our client, our scheme."""
 
 import hashlib
-from collections.abc import Iterator
+import os
+import socket
+import threading
+import tty
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +42,7 @@ from tests.support.swtpm import SoftwareTpm, make_persistent, write_nv
 NOW = 1_795_176_000_000
 DATA = BINDING.report_data()
 SCHEME = TpmScheme()
+LAST = b"over"
 
 
 @pytest.fixture
@@ -159,6 +165,40 @@ def test_a_tpm_that_is_gone_is_an_error_and_that_is_back_works_again(own: Softwa
 def test_registers_that_do_not_exist_are_an_error(device: Path) -> None:
     with pytest.raises(TpmError, match="PCRs 0 to 23, and no PCR 24"):
         TpmAttester(device, registers=(24,)).attest(DATA)
+
+
+@contextmanager
+def character_device(tpm: Path) -> Generator[Path]:
+    """A character device that passes on to this TPM what is written to it: a terminal, without what terminals add."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+
+    def carry() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(tpm))
+            while command := os.read(master, 4096):
+                if command == LAST:
+                    return
+                connection.sendall(command)
+                os.write(master, connection.recv(4096))
+
+    thread = threading.Thread(target=carry)
+    thread.start()
+    try:
+        yield Path(os.ttyname(slave))
+    finally:
+        os.write(slave, LAST)
+        thread.join()
+        os.close(master)
+        os.close(slave)
+
+
+def test_a_character_device_is_spoken_to_as_the_kernels_is(machine: SoftwareTpm) -> None:
+    here = TpmAttester(machine.path)
+    anchors = pinning(here)
+    with character_device(machine.path) as path:
+        claims = opened(TpmAttester(path).attest(DATA), anchors)
+    assert (claims.standing, claims.measurement) == ("trusted", opened(here.attest(DATA), anchors).measurement)
 
 
 def certified(authority: FakeTpm, public: bytes) -> x509.Certificate:
