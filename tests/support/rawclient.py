@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,15 @@ class Client(Protocol):
 class StdioClient:
     """Starts `etmcp stdio` and speaks to it over its pipes; its stderr goes to a file."""
 
-    def __init__(self, config: Path, home: Path, stderr: Path, era: Era = "modern") -> None:
+    def __init__(
+        self, config: Path, home: Path, stderr: Path, era: Era = "modern", options: Sequence[str] = ()
+    ) -> None:
         self.era: Era = era
         self._numbers = itertools.count(1)
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._stderr = stderr.open("ab")
         self._process = subprocess.Popen(
-            [ETMCP, "--config", str(config), "--home", str(home), "stdio"],
+            [ETMCP, "--config", str(config), "--home", str(home), *options, "stdio"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
