@@ -12,6 +12,7 @@ from servers.interpreter import FROM_SOURCE
 
 ROOT = Path(__file__).parents[3]
 UV = Path(sys.executable).with_name("uv")
+COMMAND = ("uv", "sync", "--frozen", "--no-dev", "--no-editable", "--reinstall-package", "etmcp")
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ def install(folder: Path) -> Installed:
     """Copies of the locked packages and of this tree, from uv's cache as far as they are there."""
     if not UV.exists():
         pytest.skip(f"{UV} is missing: run `make setup`")
-    command = [UV, "sync", "--frozen", "--quiet", "--no-dev", "--no-editable", "--link-mode", "copy", "--no-compile"]
-    command += ["--reinstall-package", "etmcp", "--python", os.path.realpath(sys.executable)]
+    command = [UV, *COMMAND[1:], "--quiet", "--link-mode", "copy", "--python", os.path.realpath(sys.executable)]
     done = subprocess.run(
         command,
         cwd=ROOT,
