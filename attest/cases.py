@@ -14,6 +14,7 @@ from attest import schemes
 from attest.canonical import parse
 from attest.cases_zk import agrees, judge
 from attest.claims import Claims, Endorsements
+from attest.denylist import DEFAULT, Denylist
 from attest.encoding import Fields
 from attest.errors import AttestError, CanonicalError, EvidenceError
 from attest.evidence import Evidence
@@ -64,7 +65,7 @@ class Judged:
         }
 
 
-def judge_cases(manifest: bytes, read: Read, trust: Endorsements) -> Iterator[Judged]:
+def judge_cases(manifest: bytes, read: Read, trust: Endorsements, denylist: Denylist = DEFAULT) -> Iterator[Judged]:
     """Judge each case of a manifest, in its order, under the vendors' roots and those of `trust`.
 
     Raises `EvidenceError("malformed")` where it is no manifest.
@@ -84,12 +85,12 @@ def judge_cases(manifest: bytes, read: Read, trust: Endorsements) -> Iterator[Ju
         fields = Fields(value, what, EvidenceError)
         kind = fields.text("kind", maximum=80)
         if fields.optional("file") is not None:
-            yield _proof(kind, cast(Mapping[str, Any], value), what, read)
+            yield _proof(kind, cast(Mapping[str, Any], value), what, read, denylist)
         else:
             yield _evidence(kind, cast(Mapping[str, Any], value), what, read, anchors)
 
 
-def _proof(kind: str, case: Mapping[str, Any], what: str, read: Read) -> Judged:
+def _proof(kind: str, case: Mapping[str, Any], what: str, read: Read, denylist: Denylist) -> Judged:
     fields = Fields(case, what, EvidenceError)
     name = fields.text("file")
     expected = Fields(fields.take("expected"), what, EvidenceError).text("final")
@@ -101,7 +102,7 @@ def _proof(kind: str, case: Mapping[str, Any], what: str, read: Read) -> Judged:
         return Judged(shown, "INVALID", "malformed", e.detail, expected)
     except EvidenceError as e:
         return Judged(shown, "INVALID", e.code, e.detail, expected)
-    verdict, code, reason = judge(kind, document, pairing=fastest())
+    verdict, code, reason = judge(kind, document, pairing=fastest(), denylist=denylist)
     return Judged(shown, verdict, code, reason, expected)
 
 

@@ -68,10 +68,10 @@ class Denylist:
         entries = [entry.to_json() for entry in self.entries]
         return canonical({"kind": KIND, "version": 1, "number": self.number, "entries": entries})
 
-    def updated(self, data: bytes, keys: Collection[bytes]) -> "Denylist":
-        """The signed list in `data`, under one of these raw Ed25519 keys, if it is newer than this one.
+    def newest(self, data: bytes, keys: Collection[bytes]) -> "Denylist":
+        """The signed list in `data`, under one of these raw Ed25519 keys, where it is newer; else this one.
 
-        Raises `PolicyError`: `malformed`, `signature`, `key`; `replay` for a list that is not newer.
+        Raises `PolicyError`: `malformed`, `signature`, `key`.
         """
         file = PolicyFile.read(data, KIND)
         file.signer(keys)
@@ -82,9 +82,8 @@ class Denylist:
         fields.done()
         if len(entries) > MAX_ENTRIES:
             raise PolicyError("malformed", f"the denylist has more than {MAX_ENTRIES} entries")
-        if number <= self.number:
-            raise PolicyError("replay", f"denylist {number} is not newer than {self.number}, which is in use")
-        return Denylist(number, tuple(map(_entry, entries)))
+        told = Denylist(number, tuple(map(_entry, entries)))
+        return told if number > self.number else self
 
 
 def _entry(value: Any) -> Entry:

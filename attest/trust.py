@@ -1,8 +1,9 @@
-"""The two files a verifier brings: trust (anchors by scheme) and policy."""
+"""The files a verifier brings: trust (anchors by scheme), policy, and a newer denylist of proof systems."""
 
 from typing import Any
 
 from attest.claims import Endorsements
+from attest.denylist import DEFAULT, Denylist
 from attest.document import PolicyFile
 from attest.encoding import Fields
 from attest.errors import PolicyError
@@ -17,7 +18,7 @@ FORMAT = "https://etmcp.com/trust/v1"
 def load_trust(data: bytes) -> Endorsements:
     """Read `{"format": ..., "anchors": {"software": ["<hex>"], ...}, "vendors": ["intel", ...]}`.
 
-    Anchors are 32 bytes in lower-case hex: Ed25519 keys (software, observer), else SHA-256 of a root certificate.
+    Anchors are 32 bytes in lower-case hex: Ed25519 keys (software, observer, denylist), else SHA-256 of a root.
     `vendors` may be left out; it adds the roots that these vendors publish. Raises `PolicyError("malformed")`.
     """
     fields = Fields.parse(data, "the trust file", PolicyError)
@@ -37,6 +38,14 @@ def load_trust(data: bytes) -> Endorsements:
         anchors[vendor] = anchors.get(vendor, frozenset()) | VENDOR_ROOTS[vendor]
     fields.done()
     return Endorsements(anchors)
+
+
+def load_denylist(data: bytes, trust: Endorsements) -> Denylist:
+    """The list in a signed file, under a key that `trust` has for `denylist`, or the one built in where that is newer.
+
+    Raises `PolicyError`: `malformed`, `signature`, `key`.
+    """
+    return DEFAULT.newest(data, [bytes.fromhex(key) for key in trust.anchors.get("denylist", ())])
 
 
 def load_policy(data: bytes) -> Policy:

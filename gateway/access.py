@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from attest.canonical import canonical
 from attest.encoding import sha256_hex
-from gateway.config import OAuthSettings, Server
+from gateway.config import Server
 from gateway.errors import UserError
 from gateway.home import Home
+from gateway.oauth_settings import OAuthSettings
 from gateway.upstream.oauth import Client, OAuth
 from gateway.upstream.vault import Vault
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from attest.canonical import canonical, parse
+from attest.denylist import DEFAULT, Denylist
 from attest.encoding import sha256_hex
 from attest.errors import AttestError, CanonicalError
 from attest.note import NoteKey
@@ -20,47 +20,15 @@ from gateway.endorsements import EndorsementSettings
 from gateway.errors import UserError
 from gateway.jsonc import plain
 from gateway.names import Rules
+from gateway.oauth_settings import OAuthSettings
+from gateway.shapes import Advertised, Alias, Glob, HexKey, RegistryName, Version
 from gateway.variables import Unset, expand
+from gateway.withdrawn import DenylistSettings, Withdrawn
 
-HexKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Alias = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f\x7f]{1,64}$")]
-Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Advertised = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-RegistryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,128}/[A-Za-z0-9._-]{1,128}$")]
-Version = Annotated[str, StringConstraints(pattern=r"^[^\s]{1,255}$")]
 Transport = Literal["stdio", "http", "sse"]
 OURS = "etmcp"
 SOFTWARE = ("--attester", "software")
 """How we start servers of ours: under a key that we pin. Without it they want a TEE."""
-
-
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
-Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$")]  # RFC 6749 section 3.3
-
-
-class OAuthSettings(BaseModel):
-    """Who the gateway is to a server's authorization server; without it, what that server's metadata leads to.
-
-    The secret is never in the file: `clientSecretEnv` names the environment variable that holds it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
-
-    client_id: str | None = None
-    client_secret_env: str | None = None
-    issuer: Url | None = None
-    scopes: tuple[Scope, ...] = ()
-    client_metadata_url: Annotated[str, StringConstraints(pattern=r"^https://[^\s/]+/\S+$")] | None = None
-    grant: Literal["authorization_code", "client_credentials"] = "authorization_code"
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        # A server names its authorization server itself: without the issuer it could have the secret sent anywhere.
-        if self.client_secret_env and not (self.client_id and self.issuer):
-            raise ValueError('"clientSecretEnv" needs "clientId" and the "issuer" that the secret is for')
-        if self.grant == "client_credentials" and not self.client_secret_env:
-            raise ValueError('"client_credentials" needs "clientId", "clientSecretEnv" and "issuer"')
-        return self
 
 
 class Settings(BaseModel):
@@ -93,18 +61,24 @@ class Settings(BaseModel):
     signers: tuple[HexKey, ...] = ()
     # What its evidence must show: a policy file, or the name of a preset.
     appraisal: str | None = Field(default=None, max_length=4096)
-    # What that file said; None where none is named. Set by `load` alone.
+    # What that file said (None where none is named), and which proof systems are withdrawn. Set by `load` alone.
     _accepting: Accepting | None = PrivateAttr(None)
+    _denylist: Denylist = PrivateAttr(DEFAULT)
 
     @property
     def accepting(self) -> Accepting | None:
         """The appraisal policy, as it was when the configuration was read."""
         return self._accepting
 
-    def held_to(self, accepting: Accepting) -> Self:
-        """With what `appraisal` names."""
+    @property
+    def denylist(self) -> Denylist:
+        """The proof systems whose proofs count for nothing."""
+        return self._denylist
+
+    def held_to(self, accepting: Accepting | None, denylist: Denylist) -> Self:
+        """With what `appraisal` and the file's `denylist` name."""
         settings = self.model_copy()
-        settings._accepting = accepting
+        settings._accepting, settings._denylist = accepting, denylist
         return settings
 
     @model_validator(mode="after")
@@ -247,6 +221,7 @@ class _File(BaseModel):
     servers: Mapping[Alias, Server] | None = None  # VS Code's
     registry: RegistryServer | None = None
     endorsements: EndorsementSettings = EndorsementSettings()
+    denylist: DenylistSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -257,12 +232,13 @@ class Config:
     source: str
     registry: RegistryServer | None = None
     endorsements: EndorsementSettings = field(default_factory=EndorsementSettings)
+    withdrawn: Withdrawn = field(default_factory=Withdrawn)
 
     @property
     def policies(self) -> Mapping[Path, Mark | None]:
-        """The files of appraisal policies, as they were when they were read."""
+        """The files of appraisal policies and of the denylist, as they were when they were read."""
         named = (server.etmcp.accepting for server in self.servers.values())
-        return {one.file: one.mark for one in named if one is not None and one.file is not None}
+        return self.withdrawn.marks | {one.file: one.mark for one in named if one is not None and one.file is not None}
 
     @property
     def storing(self) -> str | None:
@@ -285,7 +261,8 @@ class Config:
             for alias, server in self.servers.items()
         }
         registry = None if self.registry is None else json.loads(self.registry.model_dump_json())
-        return sha256_hex(canonical({"servers": document, "registry": registry}))
+        number = self.withdrawn.denylist.number
+        return sha256_hex(canonical({"servers": document, "registry": registry, "denylist": number}))
 
 
 def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Config:
@@ -303,11 +280,13 @@ def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Confi
         raise UserError(f"{path}: registry{mistake}")
     if shared := _shared(servers):
         raise UserError(f'{path}: {under}: "names" gives {shared} twice; each name can lead to one place only')
+    withdrawn = Withdrawn.read(parsed.denylist, path.parent)
+    held = {alias: _held(server, path.parent, withdrawn.denylist) for alias, server in servers.items()}
     try:
-        found = {alias: _found(alias, server, path.parent, environ) for alias, server in servers.items()}
+        found = {alias: _found(alias, server, path.parent, environ) for alias, server in held.items()}
     except Unset as e:
         raise UserError(f"{path}: {under}.{e}") from e
-    return Config(found, str(path), parsed.registry, parsed.endorsements.below(path.parent))
+    return Config(found, str(path), parsed.registry, parsed.endorsements.below(path.parent), withdrawn)
 
 
 def _read(path: Path) -> tuple[_File, str]:
@@ -339,9 +318,14 @@ def _found(alias: str, server: Server, folder: Path, environ: Mapping[str, str])
     named = {name: getattr(server.etmcp, name) for name in ("manifest", "policy")}
     placed = {name: (folder / path).absolute() for name, path in named.items() if path is not None}
     settings = filled.etmcp.model_copy(update=placed)
-    if settings.appraisal is not None:
-        settings = settings.held_to(accepting(settings.appraisal, folder))
     return filled.model_copy(update={"etmcp": settings}) if settings != filled.etmcp else filled
+
+
+def _held(server: Server, folder: Path, denylist: Denylist) -> Server:
+    """With what its evidence and its proofs are held to."""
+    told = server.etmcp.appraisal
+    settings = server.etmcp.held_to(None if told is None else accepting(told, folder), denylist)
+    return server.model_copy(update={"etmcp": settings})
 
 
 def _lacks(server: Server, servers: Mapping[str, Server], registry: RegistryServer | None) -> str | None:

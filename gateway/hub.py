@@ -57,14 +57,15 @@ class Hub:
     _ending: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def verifier(
-        self, accepting: Accepting | None, published: TrustedManifest | None, software_anchors: frozenset[str]
+        self, accepting: Accepting | None, published: TrustedManifest | None, attesters: frozenset[str]
     ) -> Verifier:
-        """The appraisal of one server: these software keys and the vendors' roots, its publisher's reference values,
-        and the configured policy, or else that somebody whom we know vouches for it."""
+        """The appraisal of one server: these keys of attesters and the vendors' roots, its publisher's reference
+        values, and the configured policy, or else that somebody whom we know vouches for it."""
         policy = accepting.policy if accepting else AllOf([MinAssurance("software"), NotDebug()])
         if published is not None:
             policy = AllOf([ReferenceValues(published.manifest.reference_values), policy])
-        trust = Endorsements({**VENDOR_ROOTS, SCHEME: software_anchors}, test_anchors=self.test_roots)
+        anchors = {**VENDOR_ROOTS, SCHEME: attesters, "tpm": attesters}
+        trust = Endorsements(anchors, test_anchors=self.test_roots)
         return Verifier(schemes=schemes.ALL, endorsements=trust, policy=policy)
 
     def published(self, alias: str, server: Server) -> TrustedManifest | None:

@@ -7,7 +7,7 @@ import anyio
 
 from attest import wire
 from attest.manifest import TrustedManifest
-from attest.proven import ANY, Accepted
+from attest.proven import Accepted
 from gateway.access import oauth
 from gateway.client import Audience
 from gateway.config import Server
@@ -132,7 +132,7 @@ async def _caller(
                 raise
         else:
             sealed = settings.seal is not False
-            proofs = ANY if accepting is None else Accepted(programs=accepting.programs)
+            proofs = Accepted(settings.denylist, None if accepting is None else accepting.programs)
             return AttestedCaller(alias, session, appraisal, sealed=sealed, clock=hub.clock, proofs=proofs)
     if needed:
         raise Withheld(alias, "everything", "root" if offers else "unattested")

@@ -17,6 +17,7 @@ from attest.trust import FORMAT
 from tests.bridge.scene import free_port
 from tests.pki.intel import FakeIntel
 from tests.support.rawclient import ETMCP, StdioClient
+from tests.support.swtpm import SoftwareTpm
 from tests.tsm import fake_configfs
 
 TD = FakeIntel(time.time_ns() // 1_000_000)
@@ -151,6 +152,37 @@ def test_a_bundle_carries_its_endorsements_and_convinces_a_stranger_who_trusts_t
     newer = [*verify, "--trust", str(roots), "--endorsements", str(tmp_path / "newer")]
     done = subprocess.run(newer, capture_output=True, text=True, check=False)
     assert (done.returncode, "failed [revoked]" in done.stdout) == (1, True), done.stdout
+
+
+@pytest.fixture(scope="module")
+def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """etmcp-tee on a machine with a TPM and nothing else: its URL, and the key that it says a verifier pins."""
+    machine = SoftwareTpm(tmp_path_factory.mktemp("tpm"))
+    machine.start()
+    try:
+        with serving("--attester", "tpm", "--tpm", str(machine.path)) as told:
+            url, key = told.split()
+            yield url, key
+    finally:
+        machine.stop()
+
+
+@pytest.mark.parametrize(
+    ("pinned", "asked", "said"),
+    [(True, "software", "software"), (False, "software", "[root]"), (True, "hardware", "[policy]")],
+    ids=["pinned", "not-pinned", "as-hardware"],
+)
+def test_a_tpm_counts_under_the_key_that_the_operator_pins_and_never_as_hardware(
+    tpm: tuple[str, str], tmp_path: Path, pinned: bool, asked: str, said: str
+) -> None:
+    url, key = tpm
+    rule = {"kind": "appraisal", "version": 1, "accept": {"minAssurance": asked}}
+    (tmp_path / "policy.json").write_text(json.dumps(rule))
+    settings = {"attesters": [key if pinned else "00" * 32], "appraisal": "policy.json"}
+    (tmp_path / "config.json").write_text(json.dumps({"mcpServers": {"tee": {"url": url, "etmcp": settings}}}))
+    with StdioClient(tmp_path / "config.json", tmp_path / "home", tmp_path / "stderr") as client:
+        state = client.request("tools/list").result["_meta"]["com.etmcp/servers"]["tee"]
+        assert said in (str(called(client)) if pinned and asked == "software" else state)
 
 
 def test_without_the_option_for_test_roots_it_is_nobodys_evidence(machine: Machine, tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from attest.claims import Endorsements
+from attest.denylist import DEFAULT, Denylist
 from attest.errors import AttestError
+from attest.trust import load_denylist, load_trust
 
 T = TypeVar("T")
 
@@ -38,6 +41,21 @@ class Said:
 
     lines: tuple[str, ...]
     code: int
+
+
+def declare_trust(parser: argparse.ArgumentParser) -> None:
+    """The options of the files that say whom to trust."""
+    parser.add_argument("--trust", metavar="FILE", help="the keys and roots you trust (JSON)")
+    told = "withdrawn proof systems, signed by a key of the trust file's `denylist`, if newer than those built in"
+    parser.add_argument("--denylist", metavar="FILE", help=told)
+
+
+def trusted(options: argparse.Namespace, given: Given) -> tuple[Endorsements, Denylist]:
+    """What they say; raises `UserError`."""
+    trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
+    if not options.denylist:
+        return trust, DEFAULT
+    return trust, given.load(options.denylist, lambda data: load_denylist(data, trust))
 
 
 class Command(Protocol):

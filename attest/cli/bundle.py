@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from attest import schemes
 from attest.bundle import Bundle
 from attest.claims import Endorsements
-from attest.cli import Given, Said, UserError
+from attest.cli import Given, Said, UserError, declare_trust, trusted
 from attest.errors import AttestError
 from attest.policy import AllOf
 from attest.proof import ProofResult
-from attest.proven import ANY, Accepted
-from attest.trust import load_policy, load_programs, load_trust, preset
+from attest.proven import Accepted
+from attest.trust import load_policy, load_programs, preset
 from attest.verdict import Verdict, verify_bundle
 from attest.verifier import Verifier
 
@@ -29,7 +29,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("bundle", metavar="FILE", help="bundle written by `etmcp receipts export`")
     parser.add_argument("--policy", metavar="POLICY", help="what you accept: a file (JSON), production or development")
-    parser.add_argument("--trust", metavar="FILE", help="the keys and roots you trust (JSON)")
+    declare_trust(parser)
     told = "what vendors say of their platforms, instead of what the bundle brings"
     parser.add_argument("--endorsements", metavar="DIR", help=told)
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
@@ -37,11 +37,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
-    trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
-    policy, proofs = preset(options.policy) if options.policy else None, ANY
+    trust, denylist = trusted(options, given)
+    policy, programs = preset(options.policy) if options.policy else None, None
     if options.policy and policy is None:
-        policy = given.load(options.policy, load_policy)
-        proofs = Accepted(programs=given.load(options.policy, load_programs))
+        policy, programs = given.load(options.policy, load_policy), given.load(options.policy, load_programs)
+    proofs = Accepted(denylist, programs)
     data = given.read(options.bundle)
     if options.endorsements:
         trust = trust.beside(_documents(options.endorsements, data, given))

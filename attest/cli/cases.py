@@ -4,16 +4,14 @@ import argparse
 import json
 
 from attest.cases import UNREAD, Judged, judge_cases
-from attest.claims import Endorsements
-from attest.cli import Given, Said, UserError
+from attest.cli import Given, Said, UserError, declare_trust, trusted
 from attest.errors import EvidenceError
-from attest.trust import load_trust
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("manifest", metavar="MANIFEST", help="cases with expected verdicts; files beside it (JSON)")
-    parser.add_argument("--trust", metavar="FILE", help="roots that count beside the vendors' own (JSON)")
+    declare_trust(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON array")
 
 
@@ -28,8 +26,8 @@ def run(options: argparse.Namespace, given: Given) -> Said:
         except UserError as e:
             raise EvidenceError(UNREAD, str(e)) from e
 
-    trust = given.load(options.trust, load_trust) if options.trust else Endorsements({})
-    judged = given.load(manifest, lambda data: list(judge_cases(data, read, trust)))
+    trust, denylist = trusted(options, given)
+    judged = given.load(manifest, lambda data: list(judge_cases(data, read, trust, denylist)))
     lines = (json.dumps([case.to_json() for case in judged]),) if options.json else (*map(_line, judged), _sum(judged))
     return Said(lines, 0 if judged and all(case.agreed for case in judged) else 1)
 

@@ -27,7 +27,8 @@ class KeyFileError(AttesterError):
 
 @dataclass(frozen=True)
 class Chosen:
-    """An attester that has made evidence once; `told` is what the server says of it: its kind, or a software key."""
+    """An attester that has made evidence once; `told` is what the server says of it: its kind, or the key that a
+    verifier pins (hex), of software or of a TPM."""
 
     attester: Attester
     told: str
@@ -71,7 +72,7 @@ def chosen(
     tee = detect(places) if options.attester == "auto" else options.attester
     made = _hardware(tee, places, options.vmpl)
     made.attest(secrets.token_bytes(64))
-    return Chosen(made, tee)
+    return Chosen(made, made.key_name() if isinstance(made, TpmAttester) else tee)
 
 
 def read_key(file: Path | None) -> Ed25519PrivateKey:
@@ -84,7 +85,7 @@ def read_key(file: Path | None) -> Ed25519PrivateKey:
         raise KeyFileError(f"{file}: {e}; name a file with 64 hex digits") from e
 
 
-def _hardware(tee: Tee, places: Places, vmpl: int | None) -> Attester:
+def _hardware(tee: Tee, places: Places, vmpl: int | None) -> TsmAttester | NsmAttester | AzureAttester | TpmAttester:
     match tee:
         case "tdx" | "sev-snp":
             return TsmAttester(tee, Configfs(places.reports), privilege=vmpl)

@@ -12,8 +12,12 @@ import pytest
 from attest.canonical import canonical
 from attest.cases import judge_cases
 from attest.claims import Endorsements
+from attest.denylist import Denylist, Entry
+from attest.document import sign_policy
 from attest.errors import EvidenceError
+from attest.groth16.conventions import Points
 from attest.trust import FORMAT
+from tests.attest.made import signing_key
 from tests.attest.test_cli import run
 from tests.attest.zk.minted import PLAIN, plain_proof
 from tests.pki.amd import FakeAmd
@@ -213,3 +217,24 @@ def test_a_time_beyond_what_was_endorsed_changes_the_verdict(shared: Path) -> No
 def test_no_manifest_makes_it_raise_anything_else() -> None:
     with pytest.raises(EvidenceError, match="not a list"):
         list(judge_cases(b"{}", lambda _: b"", NOBODY))
+
+
+def test_a_newer_denylist_counts_for_a_table_too(tmp_path: Path) -> None:
+    points = Points.from_evm(plain_proof().proof)
+    proof = {
+        "pi_a": [str(points.a.x), str(points.a.y), "1"],
+        "pi_b": [list(map(str, points.b.x)), list(map(str, points.b.y)), ["1", "0"]],
+        "pi_c": [str(points.c.x), str(points.c.y), "1"],
+    }
+    document = {"vk": PLAIN.key.to_snarkjs(), "proof": proof, "public": ["42"]}
+    (tmp_path / "proof.json").write_text(json.dumps(document))
+    case = {"kind": "groth16-snarkjs", "file": "proof.json", "expected": {"final": "VALID"}}
+    (tmp_path / "m.json").write_text(json.dumps([case]))
+    assert run("cases", tmp_path / "m.json").stdout.endswith("1 of 1 agreed\n")
+    ours = signing_key("denylist")
+    entry = Entry("groth16-bn254", "stopped", "a hole", "a test", "key", PLAIN.key.digest)
+    (tmp_path / "list").write_bytes(canonical(sign_policy(Denylist(2, (entry,)).encode(), ours).to_json()))
+    anchors = {"denylist": [ours.public_key().public_bytes_raw().hex()]}
+    (tmp_path / "trust.json").write_bytes(canonical({"format": FORMAT, "anchors": anchors}))
+    options = ("--trust", tmp_path / "trust.json", "--denylist", tmp_path / "list")
+    assert "REJECTED_BY_POLICY(stopped)" in run("cases", tmp_path / "m.json", *options).stdout

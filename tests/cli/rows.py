@@ -110,6 +110,16 @@ CONFIGURATION = {
     "an appraisal policy that is none": Row(
         "tools", ("config.json: ", "etmcp-verify policy check"), settings(appraisal="config.json")
     ),
+    "a denylist that is missing": Row(
+        "tools",
+        ("none.json: No such file", '"file" of "denylist"'),
+        config({"mcpServers": {}, "denylist": {"file": "none.json", "signers": ["0" * 64]}}),
+    ),
+    "a denylist that nobody signed": Row(
+        "tools",
+        ("config.json: ", "get the list again"),
+        config({"mcpServers": {}, "denylist": {"file": "config.json", "signers": ["0" * 64]}}),
+    ),
     "roots for tests in a configuration": Row(
         "tools", ("lean.etmcp.testRoots: ", "README"), settings(testRoots="roots.json")
     ),

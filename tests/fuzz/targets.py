@@ -123,7 +123,7 @@ def _proofs() -> dict[str, Target]:
     return {
         "proof": Target(proven, (proof().encode(),)),
         "program": Target(lambda data: Program.from_json(parse(data)), (canonical(registered.to_json()),)),
-        "denylist": Target(lambda data: DEFAULT.updated(data, [raw("publisher")]), (denied,)),
+        "denylist": Target(lambda data: DEFAULT.newest(data, [raw("publisher")]), (denied,)),
     }
 
 

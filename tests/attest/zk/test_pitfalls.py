@@ -195,7 +195,7 @@ def test_an_input_has_one_spelling(value: int, reason: str) -> None:
     [{"y": [-7 + R, 9]}, {"y": [-7, 101]}, {"y": [-7, True]}, {"y": [-7.0, 9]}, {"y": [-7, 9, 0]}, {}],
     ids=["p02-alias", "p02-range", "p02-bool", "p02-float", "p02-longer", "p02-absent"],
 )
-def test_a_result_is_an_integer_in_its_declared_range(result: dict[str, Any]) -> None:
+def test_p12_a_result_is_an_exact_integer_in_its_declared_range(result: dict[str, Any]) -> None:
     refused("binding", proof(), program(), changed(CALL, result=result))
 
 

@@ -117,4 +117,4 @@ def test_whatever_the_call_was_a_proof_is_held_against_it(arguments: Any, result
 @given(st.binary(max_size=300) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_a_denylist_is_one_or_is_refused(data: bytes) -> None:
     with suppress(PolicyError):
-        DEFAULT.updated(data, [bytes(32)])
+        DEFAULT.newest(data, [bytes(32)])

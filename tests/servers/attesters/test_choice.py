@@ -98,7 +98,7 @@ def test_a_provider_that_nobody_knows_is_an_error_and_no_reason_to_look_further(
 
 def test_a_tpm_is_found_where_nothing_stronger_is(tpm: Path, nowhere: list[str]) -> None:
     found = choose(*nowhere, "--tpm", str(tpm))
-    assert found.told == "tpm"
+    assert found.told == TpmAttester(tpm).key_name()
     assert isinstance(found.attester, TpmAttester)
     assert found.attester.attest(DATA).body
 

@@ -1,6 +1,7 @@
 """The prover's process by itself: proofs that both verifiers accept, refusals, damage, and its end."""
 
 import dataclasses
+import json
 import os
 import select
 import shutil
@@ -157,6 +158,17 @@ async def test_a_damaged_file_is_named(
     with pytest.raises(ProvingError, match=said):
         await damaged.prove(X, 1, 1)
     assert damaged.process is None
+
+
+async def test_p08_a_proof_is_verified_before_it_leaves(keys: Keys, tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    shutil.copytree(keys.folder, folder)
+    verifying = json.loads((folder / VERIFYING).read_bytes())
+    verifying["IC"][1:3] = reversed(verifying["IC"][1:3])  # sound, and of another circuit
+    (folder / VERIFYING).write_text(json.dumps(verifying))
+    damaged = Prover(dataclasses.replace(keys, folder=folder))
+    with pytest.raises(ProvingError, match="a proof was made that does not verify"):
+        await damaged.prove(X, 1, 1)
 
 
 def test_a_key_with_one_bit_flipped_is_refused_before_it_reaches_the_curve(keys: Keys) -> None:
