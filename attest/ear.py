@@ -10,12 +10,13 @@ from attest.claims import Assurance, Claims
 from attest.errors import AttestError
 
 PROFILE = "tag:etmcp,2026:ear"
+VERIFIER = {"developer": "https://etmcp.com", "build": "attest/v1"}
 AFFIRMING, WARNING, UNRECOGNISED, CONTRAINDICATED = 2, 32, 33, 96
 GOOD_TCB = frozenset({"", "UpToDate"})
 
 
-def ear(claims: Claims, assurance: Assurance, *, pinned: bool, expires_at: int) -> dict[str, Any]:
-    """The result for accepted claims. `expires_at` in milliseconds; `exp` in seconds, as JWT has it."""
+def ear(claims: Claims, assurance: Assurance, *, pinned: bool, issued_at: int, expires_at: int) -> dict[str, Any]:
+    """The result for accepted claims. Times in milliseconds; `iat` and `exp` in seconds, as JWT has them."""
     vector = _vector(claims, assurance, pinned=pinned)
     result: dict[str, Any] = {
         "ear.status": _tier(max(vector.values())),
@@ -35,7 +36,7 @@ def ear(claims: Claims, assurance: Assurance, *, pinned: bool, expires_at: int) 
         }
     if claims.standing == "test":
         result["anchor"] = "test-root"
-    return {"eat_profile": PROFILE, "submods": {claims.scheme: result}, "exp": expires_at // 1000}
+    return _whole({claims.scheme: result}, issued_at) | {"exp": expires_at // 1000}
 
 
 def brief(claims: Claims, *, pinned: bool) -> dict[str, Any]:
@@ -52,10 +53,14 @@ def _instance(*, pinned: bool) -> str:
     return "pinned" if pinned else "unpinned"
 
 
-def refused(error: AttestError) -> dict[str, Any]:
+def refused(error: AttestError, issued_at: int) -> dict[str, Any]:
     """The result where evidence was refused: contraindicated, and why."""
     refusal = {"ear.status": CONTRAINDICATED, "code": error.code, "detail": error.detail, "assurance": "none"}
-    return {"eat_profile": PROFILE, "submods": {"evidence": refusal}}
+    return _whole({"evidence": refusal}, issued_at)
+
+
+def _whole(submods: dict[str, Any], issued_at: int) -> dict[str, Any]:
+    return {"eat_profile": PROFILE, "iat": issued_at // 1000, "ear.verifier-id": VERIFIER, "submods": submods}
 
 
 def _vector(claims: Claims, assurance: Assurance, *, pinned: bool) -> dict[str, int]:

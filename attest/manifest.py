@@ -25,7 +25,7 @@ PREDICATE_TYPE = "https://etmcp.com/manifest/v1"
 MODEL_MEMBERS = ("name", "title", "description", "inputSchema", "outputSchema", "arguments", "uriTemplate")
 MAX_VALUES = 256
 _VALUE = re.compile("(?:[0-9a-f]{2}){1,128}")
-ReferenceValues = Mapping[str, Mapping[str, frozenset[str]]]
+ByScheme = Mapping[str, Mapping[str, frozenset[str]]]
 """What hardware measures where the server runs: by scheme and register, the accepted values in lower-case hex."""
 _CHECKED = object()  # only this module holds it, so only `open_manifest` can make a TrustedManifest
 
@@ -62,7 +62,7 @@ class Manifest:
     instructions: str | None
     attesters: frozenset[str]
     programs: Mapping[str, Program] = field(default_factory=dict[str, Program])
-    reference_values: ReferenceValues = field(default_factory=dict[str, Mapping[str, frozenset[str]]])
+    reference_values: ByScheme = field(default_factory=dict[str, Mapping[str, frozenset[str]]])
 
     def encode(self) -> bytes:
         """The payload that is signed."""
@@ -160,7 +160,7 @@ def _hex32(value: Any, what: str) -> str:
     return Fields({"hex": value}, what, ManifestError).digest("hex")
 
 
-def read_reference_values(value: Any) -> ReferenceValues:
+def read_reference_values(value: Any) -> ByScheme:
     """Read `{scheme: {register: [hex, ...]}}`; raises `ManifestError("malformed")`. No register is without a value."""
     found: dict[str, dict[str, frozenset[str]]] = {}
     schemes = Fields({"values": value}, "the reference values", ManifestError).mapping("values")

@@ -107,7 +107,7 @@ def verify_bundle(
         outcome = "untrusted" if name == "trust" else "refused"
         steps.append(Step(name, "failed", e.code, e.detail))
         if name in ("evidence", "policy") and found.statement is not None and found.statement.launch is None:
-            found.appraisal = refused(e)  # an observer has no evidence that anybody could refuse
+            found.appraisal = refused(e, now)  # an observer has no evidence that anybody could refuse
     steps += [Step(name, "not checked") for name in STEPS[len(steps) :]]
     return Verdict(
         outcome, tuple(steps), found.receipt_id, found.statement, found.assurance, found.appraisal, found.proof
@@ -203,5 +203,7 @@ def _run(
     grounds = policy.check(Subject(claims, said.finished_at))
     found.assurance = graded(claims, grounds)
     if not observed:
-        found.appraisal = ear(claims, found.assurance, pinned=grounds.pinned, expires_at=claims.expires_at)
+        found.appraisal = ear(
+            claims, found.assurance, pinned=grounds.pinned, issued_at=now, expires_at=claims.expires_at
+        )
     yield "policy"  # 10

@@ -20,14 +20,15 @@ _CHECKED = object()  # only this module holds it, so only `appraise` can make an
 class AttestationResult:
     """Holding one is the proof that `Verifier.appraise` accepted the Evidence for these keys.
 
-    `assurance` is what it is worth under that policy, `pinned` whether the policy named the machine. `expires_at` in
-    milliseconds since 1970: a receipt signed later needs a new appraisal.
+    `assurance` is what it is worth under that policy, `pinned` whether the policy named the machine. `issued_at` and
+    `expires_at` in milliseconds since 1970: a receipt signed later needs a new appraisal.
     """
 
     claims: Claims
     assurance: Assurance
     pinned: bool
     binding: Binding
+    issued_at: int
     expires_at: int
     _: KW_ONLY
     token: InitVar[object]
@@ -43,7 +44,9 @@ class AttestationResult:
 
     def to_json(self) -> dict[str, Any]:
         """EAR-shaped (`attest.ear`)."""
-        return ear(self.claims, self.assurance, pinned=self.pinned, expires_at=self.expires_at)
+        return ear(
+            self.claims, self.assurance, pinned=self.pinned, issued_at=self.issued_at, expires_at=self.expires_at
+        )
 
 
 class Verifier:
@@ -86,7 +89,7 @@ class Verifier:
             raise EvidenceError("root", f"{claims.scheme} evidence under {claims.anchor[:16]}, not an anchor of ours")
         grounds = self._policy.check(Subject(claims, now, challenged=nonce is not None))  # 5
         until = min(claims.expires_at, now + maximum_age_ms)
-        return AttestationResult(claims, graded(claims, grounds), grounds.pinned, binding, until, token=_CHECKED)
+        return AttestationResult(claims, graded(claims, grounds), grounds.pinned, binding, now, until, token=_CHECKED)
 
     def authenticate(
         self, evidence: Evidence, binding: Binding, now: int, documents: Mapping[str, bytes] = NO_DOCUMENTS

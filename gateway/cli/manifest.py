@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attest.canonical import canonical, parse
 from attest.errors import AttestError
-from attest.manifest import ReferenceValues, read_reference_values
+from attest.manifest import ByScheme, read_reference_values
 from gateway.cli.approve import find
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
@@ -51,7 +51,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
     return 0
 
 
-def _reference_values(path: Path | None) -> ReferenceValues:
+def _reference_values(path: Path | None) -> ByScheme:
     if path is None:
         return {}
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from attest.claims import Claims, Tcb
-from attest.ear import PROFILE, ear, refused
+from attest.ear import PROFILE, VERIFIER, ear, refused
 from attest.errors import EvidenceError, PolicyError
 from tests.attest.machines import NOW, nitro, snp, tdx
 from tests.attest.made import appraisal, bundle, observed_bundle, verify
@@ -17,8 +17,9 @@ SOFTWARE = appraisal().claims
 
 
 def told(claims: Claims, assurance: Any = "hardware", *, pinned: bool = False) -> dict[str, Any]:
-    whole = ear(claims, assurance, pinned=pinned, expires_at=NOW)
-    assert (whole["eat_profile"], whole["exp"]) == (PROFILE, NOW // 1000)
+    whole = ear(claims, assurance, pinned=pinned, issued_at=NOW - 5000, expires_at=NOW)
+    assert (whole["eat_profile"], whole["iat"], whole["exp"]) == (PROFILE, NOW // 1000 - 5, NOW // 1000)
+    assert set(whole["ear.verifier-id"]) == {"developer", "build"}
     assert list(whole["submods"]) == [claims.scheme]
     return whole["submods"][claims.scheme]
 
@@ -74,8 +75,10 @@ def test_software_assumes_nothing_of_hardware_and_has_no_collateral() -> None:
 
 
 def test_a_refusal_is_told_with_its_code() -> None:
-    assert refused(PolicyError("tcb", "the platform's TCB status is OutOfDate")) == {
+    assert refused(PolicyError("tcb", "the platform's TCB status is OutOfDate"), NOW) == {
         "eat_profile": PROFILE,
+        "iat": NOW // 1000,
+        "ear.verifier-id": VERIFIER,
         "submods": {
             "evidence": {
                 "ear.status": 96,
@@ -94,7 +97,9 @@ def test_a_verdict_carries_the_result_or_the_refusal_of_its_evidence() -> None:
     binding = replace(bundle().speaker[1], boot_id=b"\1" * 16)  # type: ignore[index]
     evidence = bundle().speaker[0]  # type: ignore[index]
     other = verify(bundle(speaker=(evidence, binding)).encode())
-    assert other.appraisal == refused(EvidenceError(other.steps[3].code, other.steps[3].detail))
+    assert other.appraisal is not None
+    reason = EvidenceError(other.steps[3].code, other.steps[3].detail)
+    assert other.appraisal == refused(reason, other.appraisal["iat"] * 1000)
     assert json.loads(json.dumps(other.to_json()))["appraisal"]["submods"]["evidence"]["code"] == "binding"
 
 

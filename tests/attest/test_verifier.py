@@ -133,7 +133,7 @@ def test_what_means_checked_cannot_be_made_without_the_check(token: object) -> N
     claims = appraise().claims
     envelope = Envelope("t", b"", "", b"")
     with pytest.raises(TypeError, match=r"Verifier\.appraise only"):
-        AttestationResult(claims, "hardware", False, BINDING, NOW, token=token)
+        AttestationResult(claims, "hardware", False, BINDING, NOW, NOW, token=token)
     with pytest.raises(TypeError, match="verify_exchange only"):
         VerifiedReceipt(receipt(), STATEMENT, "hardware", token=token)
     with pytest.raises(TypeError, match="open_manifest only"):

@@ -12,6 +12,7 @@ from servers.tee.library.catalogue import Catalogue
 from servers.tee.library.folder import Entry, load
 from servers.tee.library.library import RESERVED, SHIPPED, Library, missing_packages
 from servers.tee.library.openapi import functions
+from servers.tee.proving import offer
 
 TIERS = {"wasm": None, "process": None if sys.platform == "linux" else "it needs the process tier: Linux only"}
 
@@ -77,6 +78,11 @@ def _list(options: argparse.Namespace) -> int:
     library = Library(options.library, TIERS)
     told = [_told(entry, shipped=library.shipped(name)) for name, entry in sorted(library.entries.items())]
     problems = [{"name": problem.name, "problem": problem.detail} for problem in library.problems]
+    score = offer.described(options.cache)
+    if isinstance(score, str):
+        problems.append({"name": RESERVED, "problem": score})
+    else:
+        told = sorted([*told, score], key=lambda each: each["name"])
     if options.json:
         print(json.dumps({"functions": told, "problems": problems}, indent=2))
         return 0

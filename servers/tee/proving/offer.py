@@ -8,7 +8,18 @@ import anyio
 
 from servers.tee.proving import ProvingError, folder
 from servers.tee.proving.prover import Prover
-from servers.tee.proving.tool import NAME, Score
+from servers.tee.proving.tool import NAME, TITLE, VERSION, Score
+
+
+def described(cache: Path) -> dict[str, str] | str:
+    """It as the library's list has it, its digest that of its program; or in one line why it is not offered."""
+    try:
+        if (why := folder.lacking(cache)) is not None:
+            return why
+        digest = folder.keys(cache).program.digest
+    except ProvingError as e:
+        return str(e)
+    return {"name": NAME, "version": VERSION, "title": TITLE, "tier": "proof", "digest": digest, "source": "shipped"}
 
 
 async def offered(cache: Path, stack: AsyncExitStack, say: Callable[[str], None]) -> Score | str:

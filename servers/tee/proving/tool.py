@@ -18,7 +18,7 @@ from servers.tee.proving import ProvingError
 from servers.tee.proving.prover import Prover
 from servers.tee.proving.score import INPUT_BITS, INPUTS, OUTPUTS, SALT_BITS
 
-NAME, VERSION = RESERVED, "1.0.0"
+NAME, VERSION, TITLE = RESERVED, "1.0.0", "Score with a private model, proven"
 _HALF = 1 << INPUT_BITS - 1
 _SALT = re.compile(rf"[0-9a-f]{{{SALT_BITS // 4}}}")
 DESCRIPTION = f"""Score {INPUTS} features with this server's private model ({INPUTS} inputs, 16 hidden units, \
@@ -64,7 +64,7 @@ class Score:
         """The tool as it is listed; the program is a part of it, and so of its pin."""
         return Tool(
             name=NAME,
-            title="Score with a private model, proven",
+            title=TITLE,
             description=DESCRIPTION,
             input_schema=SCHEMA.document,
             output_schema=OUTPUT,

@@ -74,6 +74,13 @@ async def test_the_verdict_is_that_of_the_trust_core_for_every_vector(path: Path
     assert told["verdict"] == wanted.to_json()
 
 
+def timeless(verdict: Json) -> Json:
+    """Without the second in which it was found."""
+    if "appraisal" in verdict:
+        assert isinstance(verdict["appraisal"].pop("iat"), int)
+    return verdict
+
+
 @pytest.mark.parametrize("with_roots", [True, False])
 def test_the_program_says_what_etmcp_verify_says(with_roots: bool, tmp_path: Path) -> None:
     """Both programs, started, with the same files and their own clocks."""
@@ -111,7 +118,7 @@ def test_the_program_says_what_etmcp_verify_says(with_roots: bool, tmp_path: Pat
     for number, path in enumerate(paths, 1):
         verify = [sys.executable, "-m", "attest", str(path), "--json", *given]
         said = subprocess.run(verify, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert answers[number]["structuredContent"]["verdict"] == json.loads(said.stdout), path
+        assert timeless(answers[number]["structuredContent"]["verdict"]) == timeless(json.loads(said.stdout)), path
     outcomes = {answers[number]["structuredContent"]["verdict"]["outcome"] for number in range(1, len(paths) + 1)}
     assert outcomes == {"refused", "untrusted", "verified"} if with_roots else {"refused", "untrusted"}
 

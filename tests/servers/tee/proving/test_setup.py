@@ -123,3 +123,14 @@ def test_a_model_survives_its_file_and_random_ones_differ() -> None:
     elements = [half >> start & (1 << 253) - 1 for start in range(0, 16 * WEIGHTS, 253)]
     block = poseidon([1 << 128, *elements[:11]])  # the tag stands above the salt
     assert zero.commitment() == poseidon([block, *elements[11:]])
+
+
+def test_the_functions_list_has_it_under_the_digest_of_its_program(proving_cache: Path, tmp_path: Path) -> None:
+    def listed(cache: Path) -> list[str]:
+        command = [sys.executable, "-m", "servers.tee", "--cache", str(cache), "library", "list"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        return [line for line in said.splitlines() if line.startswith("score")]
+
+    assert listed(tmp_path) == ["score: not offered: it has no keys on this machine; run `etmcp-tee prove setup`"]
+    title = "Score with a private model, proven"
+    assert listed(proving_cache) == [f"score 1.0.0  proof  {keys(proving_cache).program.digest[:12]}  {title}"]
