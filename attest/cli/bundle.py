@@ -85,7 +85,7 @@ def _described(verdict: Verdict) -> tuple[str, ...]:
         lines += _proven(verdict.proof)
     for number, step in enumerate(verdict.steps, 1):
         reason = f" [{step.code}] {step.detail}" if step.code else ""
-        lines.append(f"  {number} {step.name:<10}{step.status}{reason}")
+        lines.append(f"  {number:>2} {step.name:<10}{step.status}{reason}")
     return tuple(lines)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -37,7 +38,9 @@ def lacking(cache: Path) -> str | None:
         version(PACKAGE)
     except PackageNotFoundError:
         return "it needs zksnake; pip install 'etmcp[prove]' (Python 3.11 to 3.13)"
-    return None if place(cache).is_dir() else "it has no keys on this machine; run `etmcp-tee prove setup`"
+    if place(cache).is_dir():
+        return None
+    return f"it has no keys on this machine; run `{_setup(cache)}`"
 
 
 def place(cache: Path) -> Path:
@@ -60,7 +63,11 @@ def keys(cache: Path) -> Keys:
 
 def anew(folder: Path) -> str:
     """The advice for keys that are damaged."""
-    return f"remove {folder} and run `etmcp-tee prove setup`"
+    return f"remove {folder} and run `{_setup(folder.parent.parent)}`"
+
+
+def _setup(cache: Path) -> str:
+    return shlex.join(["etmcp-tee", "--cache", str(cache), "prove", "setup"])
 
 
 def read(path: Path) -> bytes:

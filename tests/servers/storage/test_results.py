@@ -65,7 +65,7 @@ async def test_the_tool_and_the_resource_give_the_result_and_the_verdict(
         for said in (told, meta):
             assert (said["label"], said["receiptId"], said["outcome"]) == (label, ID, "result")
             assert (said["verdict"]["outcome"], said["verdict"]["assurance"]) == (outcome, assurance)
-            assert [step["step"] for step in said["verdict"]["steps"]] == list(range(1, 10))
+            assert [step["step"] for step in said["verdict"]["steps"]] == list(range(1, 11))
             assert said["roots"] == roots.told
         assert (meta["version"], told["createdAt"]) == (1, START)
         raw = await read_bytes(client, scene)
@@ -86,7 +86,7 @@ async def test_an_observers_result_is_read_too(tmp_path: Path) -> None:
         told = await tool(client, scene, receipt_id)
         # This policy asks for assurance software, which an observer never has.
         assert told["error"]["code"] == "refused"
-        assert told["error"]["verdict"]["steps"][8]["code"] == "policy"
+        assert told["error"]["verdict"]["steps"][9]["code"] == "policy"
 
 
 def member(name: str, value: Any) -> Callable[[], bytes]:

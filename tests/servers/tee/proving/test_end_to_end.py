@@ -28,6 +28,7 @@ from servers.tee.proving.folder import MODEL, Keys, place
 from tests.support.rawclient import ETMCP, Json, Reply, StdioClient
 
 TEE = str(Path(sys.executable).with_name("etmcp-tee"))
+SOFTWARE = ["--attester", "software"]
 VERIFY = str(Path(sys.executable).with_name("etmcp-verify"))
 LIAR = str(Path(__file__).with_name("liar.py"))
 X = [3, -16384, 16383, 0, -1, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]
@@ -69,7 +70,7 @@ def scene(proving_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     attested: Json = {"require": "executor-attested", "prefix": "always", "timeout": 100}
     lies = [LIAR, str(proving_cache), str(other), str(folder / "order")]
     servers: Json = {
-        "tee": {"command": TEE, "args": ["--cache", str(proving_cache), "stdio"], "etmcp": attested},
+        "tee": {"command": TEE, "args": ["--cache", str(proving_cache), "stdio", *SOFTWARE], "etmcp": attested},
         "liar": {"command": sys.executable, "args": lies, "etmcp": attested},
         "forger": {
             "command": sys.executable,

@@ -131,6 +131,7 @@ def test_the_functions_list_has_it_under_the_digest_of_its_program(proving_cache
         said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
         return [line for line in said.splitlines() if line.startswith("score")]
 
-    assert listed(tmp_path) == ["score: not offered: it has no keys on this machine; run `etmcp-tee prove setup`"]
+    advice = f"run `etmcp-tee --cache {tmp_path} prove setup`"
+    assert listed(tmp_path) == [f"score: not offered: it has no keys on this machine; {advice}"]
     title = "Score with a private model, proven"
     assert listed(proving_cache) == [f"score 1.0.0  proof  {keys(proving_cache).program.digest[:12]}  {title}"]
