@@ -37,8 +37,8 @@ def licence(found: Distribution) -> str:
     told = [line.split("\n")[0] for line in said]
     told += [c for c in found.metadata.get_all("Classifier") or () if c.startswith("License")]
     if not any(told):
-        files = (file for file in found.files or () if file.name.lower().startswith("licen"))
-        told = [next(filter(None, file.read_text().splitlines())) for file in files]
+        texts = [found.read_text(f"licenses/{name}") for name in found.metadata.get_all("License-File") or ()]
+        told = [next(filter(None, text.splitlines())) for text in texts if text]
     return " | ".join(filter(None, told))
 
 
