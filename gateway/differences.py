@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, cast
 
+from attest import wire
+from attest.errors import EvidenceError
+from attest.proven import program_of
 from gateway.letters import skeleton, visible
 
 MISSING: Any = object()
@@ -33,6 +36,18 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 def quoted(value: Any) -> str:
     """A value as one visible line, whole: nobody should approve what they were not shown."""
     return f'"{visible(_text(value))}"'
+
+
+def readable(definition: dict[str, Any]) -> dict[str, Any]:
+    """A definition without the points of a verifying key, which nobody can read: its identity is their digest."""
+    try:
+        program = program_of(definition)
+    except EvidenceError:
+        return definition
+    if program is None or program.key is None:
+        return definition
+    told = {name: value for name, value in definition["_meta"][wire.PROGRAM].items() if name != "verifyingKey"}
+    return definition | {"_meta": definition["_meta"] | {wire.PROGRAM: told}}
 
 
 def _told_apart(old: Any, new: Any) -> tuple[str, str]:

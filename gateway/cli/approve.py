@@ -8,7 +8,7 @@ from typing import Any, cast
 from attest.manifest import Manifest
 from gateway.cli.context import Commands, Context
 from gateway.client import looking
-from gateway.differences import differences, quoted
+from gateway.differences import differences, quoted, readable
 from gateway.errors import UserError, Withheld
 from gateway.flags import INSTRUCTIONS
 from gateway.letters import plain
@@ -81,7 +81,7 @@ def _changed(subject: str, digest: str | None, offered: Mapping[str, Any], pins:
     now, name = offered.get(subject), plain(subject)
     old = pins.known(digest) if digest else None
     if digest is None:
-        whole = cast("dict[str, Any]", now) if isinstance(now, dict) else {"description": now}
+        whole = readable(cast("dict[str, Any]", now)) if isinstance(now, dict) else {"description": now}
         yield f"{name}: new: {quoted(whole.get('description'))}"
         known = {key: value for key, value in whole.items() if key in ("name", "uriTemplate", "description")}
         yield from (f"{name}: {change}" for change in differences(known, whole))
@@ -90,7 +90,9 @@ def _changed(subject: str, digest: str | None, offered: Mapping[str, Any], pins:
     elif now is None:
         yield f"{name}: gone; they were {quoted(old)}"
     elif isinstance(now, dict):
-        yield from (f"{name}: {change}" for change in differences(old, now))
+        new = readable(cast("dict[str, Any]", now))
+        was = readable(cast("dict[str, Any]", old)) if isinstance(old, dict) else old
+        yield from (f"{name}: {change}" for change in differences(was, new))
     else:
         yield from differences(old, now, name)
 

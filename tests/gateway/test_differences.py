@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.differences import differences, quoted
+from attest import wire
+from gateway.differences import differences, quoted, readable
 from gateway.letters import visible
+from tests.attest.zk import minted
 
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
@@ -94,3 +96,14 @@ def test_a_difference_deep_in_a_long_text_is_never_cut_away(head: str, one: str,
 )
 def test_what_looks_the_same_is_told_apart(old: Any, new: Any, said: str) -> None:
     assert list(differences({"d": old}, {"d": new})) == [said]
+
+
+def test_of_a_program_the_identity_is_said_and_not_the_points_that_it_is_the_digest_of() -> None:
+    program = minted.program().to_json()
+    tool = {"name": "t", "_meta": {wire.PROGRAM: program, "more": 1}}
+    (said,) = differences({"name": "t"}, readable(tool))
+    assert program["identity"] in said
+    assert "verifyingKey" not in said
+    refused = {"name": "t", "_meta": {wire.PROGRAM: program | {"identity": "00" * 32}}}
+    assert readable(refused) == refused
+    assert readable({"name": "t"}) == {"name": "t"}
