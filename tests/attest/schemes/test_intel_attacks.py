@@ -76,9 +76,7 @@ def test_g01_what_others_may_look_into_is_refused(tried: Tried, expected: str) -
     assert tried.code == expected
 
 
-@pytest.mark.parametrize(
-    "size", [0, 1, 47, 48, 631, 632, 636, 700, 764, 770, 1154, 1218, 1252, 1258, 2000, -1]
-)
+@pytest.mark.parametrize("size", [0, 1, 47, 48, 631, 632, 636, 700, 764, 770, 1154, 1218, 1252, 1258, 2000, -1])
 def test_g02_a_quote_that_was_cut_is_refused(size: int) -> None:
     assert Tried(TD[:size]).code == "malformed"
 
