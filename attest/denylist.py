@@ -4,7 +4,8 @@ A hole in a proof system does not make its proofs fail. So each verdict names th
 whoever verifies can bring a newer one, signed under a key that they chose.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -17,6 +18,9 @@ KIND = "proof-denylist"
 MAX_ENTRIES = 1000
 Status = Literal["withdrawn", "retired", "prerelease", "stopped"]
 By = Literal["version", "selector", "key", "program"]
+SCHEMES = ("risc0", "sp1", "groth16-bn254")
+HEX: Mapping[str, int] = {"selector": 8, "key": 64, "program": 64}
+"""How many digits: an entry that is spelt otherwise would meet nothing, and nobody would see that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Entry:
     """Why proofs of a scheme are refused: all of them, or those whose `by` has this `value`.
 
     `by` is a `version` by name, a `selector` (4 bytes, hex), a `key` (a verifying key's digest) or a `program`
-    (identity: image id, vkey or verifying key's digest).
+    (identity: image id, vkey or verifying key's digest; or the digest of the registered document).
     """
 
     scheme: str
@@ -90,11 +94,14 @@ def _entry(value: Any) -> Entry:
     fields = Fields(value, "a denylist entry", PolicyError)
     told = {name: fields.text(name, maximum=300) for name in ("scheme", "status", "reason", "source")}
     by = [name for name in get_args(By) if name in cast(dict[str, Any], value)]
-    if told["status"] not in get_args(Status) or len(by) > 1:
+    if told["scheme"] not in SCHEMES or told["status"] not in get_args(Status) or len(by) > 1:
         raise PolicyError(
-            "malformed", f"a denylist entry needs a status of {get_args(Status)}, and one of {get_args(By)}"
+            "malformed",
+            f"a denylist entry needs a scheme of {SCHEMES}, a status of {get_args(Status)}, and one of {get_args(By)}",
         )
     condition = fields.text(by[0], maximum=100) if by else ""
+    if by and by[0] in HEX and not re.fullmatch(f"[0-9a-f]{{{HEX[by[0]]}}}", condition):
+        raise PolicyError("malformed", f"a {by[0]} in a denylist is {HEX[by[0]]} hex digits in lower case")
     fields.done()
     return Entry(**told, by=by[0] if by else None, value=condition)  # pyright: ignore[reportArgumentType]
 

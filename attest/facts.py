@@ -30,7 +30,10 @@ class CallFacts:
         asked = Fields.parse(params, "the params", EvidenceError)
         answered = Fields.parse(result, "the result", EvidenceError)
         call_id = Fields({"nonce": nonce}, "the receipt", EvidenceError).hex("nonce", 32)
-        return cls(call_id, asked.optional("arguments") or {}, answered.take("structuredContent"))
+        arguments = asked.optional("arguments")
+        if arguments is not None and not isinstance(arguments, dict):
+            raise EvidenceError("malformed", "the params: arguments are no object")
+        return cls(call_id, cast(Any, arguments or {}), answered.take("structuredContent"))
 
     def binding(self) -> bytes:
         """SHA-256("etmcp-call" 0x00 call_id): the 32 bytes by which a program's journal names the call."""

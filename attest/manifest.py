@@ -18,7 +18,7 @@ from attest.dsse import Envelope
 from attest.encoding import Fields, sha256_hex
 from attest.errors import EvidenceError, ManifestError
 from attest.evidence import key_id
-from attest.program import Program
+from attest.program import MAX_PROGRAMS, Program
 from attest.statement import PAYLOAD_TYPE, STATEMENT_TYPE, Kind
 
 PREDICATE_TYPE = "https://etmcp.com/manifest/v1"
@@ -181,6 +181,8 @@ def _values(values: list[Any]) -> frozenset[str]:
 
 def _programs(value: Mapping[str, Any]) -> dict[str, Program]:
     programs: dict[str, Program] = {}
+    if len(value) > MAX_PROGRAMS:
+        raise ManifestError("malformed", f"the manifest has more than {MAX_PROGRAMS} programs")
     for name, told in value.items():
         try:
             programs[name] = Program.from_json(told)

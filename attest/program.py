@@ -20,7 +20,9 @@ from attest.groth16.key import VerifyingKey
 from attest.signals import Signal, load_signals
 
 FORMAT = "https://etmcp.com/zk-program/v1"
-MAX_BYTES = 64 << 10
+MAX_BYTES = 32 << 10
+MAX_PROGRAMS = 16
+"""Of one server: linting a key takes as long as checking a proof."""
 MAX_JOURNAL = 64 << 10
 MAX_DEPTH = 8
 _DIGEST = 32

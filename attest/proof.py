@@ -164,6 +164,7 @@ def check_proof(
         key=claim.key.digest,
         program=program.identity,
     )
+    denylist.check(program.scheme, program=program.digest)
     if call is not None and program.journal is not None:  # 6
         program.journal.check(proof.journal, call)
     bound = call is not None and program.binds

@@ -20,13 +20,14 @@ from attest.program import Program
 from attest.proof import Proof, ProofResult, check_proof
 
 MAX_DEFINITION = 1 << 20
+_SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 _CHECKED = object()  # only this module holds it, so only `check_attached` can make a Proven
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """Which proofs a relying party believes: none that the denylist names, and where `programs` are given (digests of
-    registered documents, hex) those alone. It asks for no proof where there is none."""
+    registered documents, hex) those alone."""
 
     denylist: Denylist = DEFAULT
     programs: frozenset[str] | None = None
@@ -107,11 +108,35 @@ def _program(definition: bytes) -> Program:
     return Program.from_json(named)
 
 
-def needs_proof(result: Mapping[str, Any]) -> bool:
-    """Whether a result of a tool that names a program must be proven: all but questions, and errors without a value."""
-    if wire.outcome_of(dict(result)) != "result":
-        return False
-    return result.get("isError") is not True or "structuredContent" in result
+def needs_proof(result: Mapping[str, Any], *, asks: bool) -> bool:
+    """Whether a result of a tool that names a program must be proven: all but questions, where the server `asks` in
+    results (2026-07-28), and errors; each with no member beside those that make it one."""
+    if asks and wire.outcome_of(dict(result)) == "input-required":
+        return not _has_only(result, "resultType", "inputRequests", "requestState")
+    return result.get("isError") is not True or not _is_final(result, "content", "isError")
+
+
+def check_unproven(result: bytes) -> None:
+    """Raise `EvidenceError("policy")` unless a result without a proof is one that needs none, an error."""
+    try:
+        told = parse(result)
+    except CanonicalError as e:
+        raise EvidenceError("malformed", f"the result: {e.detail}") from e
+    if not isinstance(told, dict) or needs_proof(cast(dict[str, Any], told), asks=False):
+        raise EvidenceError("policy", "the policy names programs, and the result comes without a proof")
+
+
+def _is_final(result: Mapping[str, Any], *members: str) -> bool:
+    return result.get("resultType", "complete") == "complete" and _has_only(result, "resultType", *members)
+
+
+def _has_only(result: Mapping[str, Any], *members: str) -> bool:
+    """Whether a client that reads everything reads nothing else: no task, no member of another version, no `_meta` but
+    ours and who the server is."""
+    meta = result.get("_meta", {})
+    named = cast(dict[str, Any], meta) if isinstance(meta, dict) else {"": meta}
+    known = all(name == _SERVER_INFO or name.startswith(wire.PREFIX) for name in named)
+    return known and result.keys() <= {*members, "_meta"}
 
 
 def check_attached(
@@ -138,15 +163,16 @@ def check_attached(
         raise EvidenceError("policy", f"program {program.digest[:16]} is not one that the policy accepts")
     facts = CallFacts.of(nonce, params, result)
     if program.binds:
-        _says_no_more(program, facts.result, result)
+        _says_no_more(program, parse(result), facts.result)
     checked = check_proof(attached.proof, program, facts, denylist=accepted.denylist, pairing=pairing, now=now)
     return Proven(attached, checked, token=_CHECKED)
 
 
-def _says_no_more(program: Program, structured: Any, preimage: bytes) -> None:
+def _says_no_more(program: Program, result: Mapping[str, Any], structured: Any) -> None:
     """A model reads the text of a result and every member of its value: neither may hold what nobody proved."""
-    content = Fields.parse(preimage, "the result", EvidenceError).optional("content")
-    match content:
+    if not _is_final(result, "content", "structuredContent", "isError") or result.get("isError", False) is not False:
+        raise EvidenceError("binding", "the result has members beside its value, or is none")
+    match result.get("content"):
         case []:
             pass
         case [{"type": "text", "text": str(text), **more}] if not more and _same(text, structured):
@@ -177,7 +203,20 @@ def _beyond(value: Any, path: str, read: frozenset[str]) -> Iterator[str]:
 
 
 def _same(text: str, structured: Any) -> bool:
+    """Whether a text says this value. Numbers have one spelling here: of `9.000001` nobody proved the digits."""
     try:
-        return canonical(parse(text)) == canonical(structured)
+        return text.encode() == canonical(structured) or _equal(parse(text), structured)
     except CanonicalError:
         return False
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if type(one) is not type(other) or isinstance(one, float):
+        return False
+    if isinstance(one, dict):
+        told, known = cast(dict[str, Any], one), cast(dict[str, Any], other)
+        return told.keys() == known.keys() and all(_equal(told[name], known[name]) for name in told)
+    if isinstance(one, list):
+        first, second = cast(list[Any], one), cast(list[Any], other)
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return one == other

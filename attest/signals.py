@@ -25,6 +25,8 @@ from attest.groth16.key import MAX_INPUTS
 from attest.poseidon import poseidon
 
 MAX_COMMITTED = 1024
+MAX_COMMITTED_BITS = 16_384
+"""Of all commitments of a program: they are hashed in Python, whoever asks for it."""
 SALT_BITS = 128
 _FIELD_BITS = 253  # of any value: they fit into a field element
 _BLOCK = 11
@@ -198,6 +200,8 @@ def load_signals(told: list[Any]) -> tuple[Signal, ...]:
     signals = tuple(_load(value) for value in told)
     if sum(signal.size for signal in signals) > MAX_INPUTS:
         raise EvidenceError("malformed", f"a program has at most {MAX_INPUTS} public inputs")
+    if sum(signal.count * signal.bits for signal in signals if isinstance(signal, Commitment)) > MAX_COMMITTED_BITS:
+        raise EvidenceError("malformed", f"a program commits to at most {MAX_COMMITTED_BITS} bits")
     return signals
 
 

@@ -13,7 +13,7 @@ from attest.evidence import key_id
 from attest.groth16.pairing import fastest
 from attest.policy import AllOf, Policy, Subject, graded
 from attest.proof import ProofResult
-from attest.proven import ANY, Accepted, check_attached
+from attest.proven import ANY, Accepted, check_attached, check_unproven
 from attest.receipt import MAX_SKEW_MS
 from attest.statement import PAYLOAD_TYPE, Statement
 from attest.verifier import Verifier
@@ -90,7 +90,8 @@ def verify_bundle(
     6. `result`     the result digest covers the result;
     7. `time`       the receipt's times are in order, in the past, and within the evidence's lifetime;
     8. `proof`      the proof in it is of this call, under the program in the tool's definition that the receipt
-                    names, and is accepted (`proofs`); `not checked` where there is none;
+                    names, and is accepted (`proofs`); `not checked` where there is none, and neither receipt nor
+                    policy asks for one;
     9. `trust`      the evidence or observer key leads to an anchor that the verifier brought;
     10. `policy`    the verifier's policy accepts it.
 
@@ -180,18 +181,7 @@ def _run(
         raise ReceiptError("expired", "the receipt was made outside the evidence's lifetime")
     yield "time"  # 7
 
-    if bundle.proof is not None:
-        proven = check_attached(
-            bundle.proof,
-            definition=said.definition,
-            nonce=said.nonce,
-            params=bundle.params,
-            result=bundle.result,
-            pairing=fastest(),
-            now=now,
-            accepted=proofs,
-        )
-        found.proof = proven.result
+    found.proof = _proven(bundle, said, now, proofs)
     yield "proof"  # 8
 
     if policy is None:
@@ -207,3 +197,23 @@ def _run(
             claims, found.assurance, pinned=grounds.pinned, issued_at=now, expires_at=claims.expires_at
         )
     yield "policy"  # 10
+
+
+def _proven(bundle: Bundle, said: Statement, now: int, accepted: Accepted) -> ProofResult | None:
+    """What the proof shows; None where there is none, and neither the receipt nor the policy asks for one."""
+    if bundle.proof is not None:
+        return check_attached(
+            bundle.proof,
+            definition=said.definition,
+            nonce=said.nonce,
+            params=bundle.params,
+            result=bundle.result,
+            pairing=fastest(),
+            now=now,
+            accepted=accepted,
+        ).result
+    if said.environment.get("tier") == "proof":
+        raise EvidenceError("binding", "the receipt says that its result is proven, and the proof is not here")
+    if accepted.programs is not None and said.method == "tools/call" and said.outcome == "result":
+        check_unproven(bundle.result)
+    return None

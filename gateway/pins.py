@@ -17,7 +17,8 @@ from attest.dsse import Envelope
 from attest.encoding import sha256_hex
 from attest.errors import AttestError, EvidenceError, ManifestError
 from attest.manifest import Manifest, Pin, TrustedManifest, open_manifest, text_digest
-from attest.proven import program_of
+from attest.program import MAX_PROGRAMS
+from attest.proven import declared, program_of
 from attest.statement import Kind
 from gateway import flags
 from gateway.errors import Withheld
@@ -121,9 +122,11 @@ class Offer:
 
     def refused(self) -> dict[str, str]:
         """The tools whose program is refused, by subject, and why: their proofs would prove nothing."""
-        found: dict[str, str] = {}
+        found, count = dict[str, str](), 0
         for name, tool in self.tools.items():
             try:
+                if declared(tool) and (count := count + 1) > MAX_PROGRAMS:
+                    raise EvidenceError("malformed", f"more than {MAX_PROGRAMS} tools of the server name programs")
                 program_of(tool)
             except EvidenceError as e:
                 found[f"tool {name}"] = f"its program is refused [{e.code}]: {plain(e.detail)[:200]}"
@@ -236,8 +239,12 @@ class Pins:
         basis = published.envelope.digest if published else None
         sql = "INSERT OR REPLACE INTO pins VALUES (?, ?, ?, ?)"
         text = canonical(envelope.to_json()).decode()
+        try:
+            trusted = open_manifest(Envelope.from_json(parse(text), ManifestError), self._public)
+        except AttestError as e:  # it is too long for an envelope: nobody could read it back
+            raise Withheld(alias, "everything", "malformed") from e
         await self._store.write(*self._definitions(offer), (sql, (alias, text, basis, self._clock())))
-        return open_manifest(envelope, self._public)
+        return trusted
 
     async def remember(self, offer: Offer) -> None:
         """Keep the texts of definitions and instructions, so that a later difference can be shown in words."""

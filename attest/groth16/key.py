@@ -31,16 +31,19 @@ class VerifyingKey:
     def __post_init__(self) -> None:
         if not 1 <= len(self.ic) <= MAX_INPUTS + 1:
             raise EvidenceError("malformed", f"a verifying key has 0 to {MAX_INPUTS} public inputs")
-        # Of equal points or opposite ones: then C can cancel the public inputs, whatever they are.
-        if self.gamma.x == self.delta.x:
-            raise EvidenceError("policy", "degenerate vk: gamma and delta are the same, so anyone can forge its proofs")
+        # By x, since opposite points cancel as equal ones do. Where two of these agree, the public inputs can be moved
+        # from one pairing into another that the prover fills.
+        if len({self.beta.x, self.gamma.x, self.delta.x}) != 3:
+            raise EvidenceError(
+                "policy", "degenerate vk: two of beta, gamma and delta are the same, so anyone can forge its proofs"
+            )
         if self.delta.x == GENERATOR_2_X:
             raise EvidenceError("policy", "degenerate vk: delta is the generator; nobody contributed to phase 2")
         if self.beta.x == GENERATOR_2_X or self.alpha.x == GENERATOR_1[0]:
             raise EvidenceError("policy", "degenerate vk: alpha or beta is a generator; nobody contributed to phase 1")
-        if len(set(self.ic)) != len(self.ic):
+        if len({point.x for point in (self.alpha, *self.ic)}) != len(self.ic) + 1:
             raise EvidenceError(
-                "policy", "degenerate vk: two public inputs have the same point, so they can be swapped"
+                "policy", "degenerate vk: two public inputs have the same point, so they can be swapped, or alpha's"
             )
 
     @property

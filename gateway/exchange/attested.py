@@ -104,7 +104,7 @@ class AttestedCaller:
             if e.code == "sequence":
                 self._appraisal.abandon(held)
             raise self._withheld(ask, e.code) from e
-        if not wanted(ask, answer.body):
+        if not wanted(ask, answer.body, self._proofs, asks=self._session.era == "modern"):
             return answer
         check = Check(self._alias, ask, receipt.statement, answer.params, answer.result)
         return replace(answer, proof=await check.proven(proof, self._proofs, self._clock()))

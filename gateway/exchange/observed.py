@@ -12,6 +12,7 @@ from attest.dsse import Envelope
 from attest.encoding import salted
 from attest.errors import CanonicalError
 from attest.evidence import key_id
+from attest.proven import ANY
 from attest.receipt import Receipt
 from attest.statement import PAYLOAD_TYPE, Kind, Statement
 from gateway.errors import Withheld
@@ -68,7 +69,7 @@ class ObservedCaller:
             params = wire.covered_params(ask.params)
         except CanonicalError as e:
             raise Withheld(self._alias, f"the answer to {ask.method}", "ambiguous") from e
-        if wanted(ask, body):
+        if wanted(ask, body, ANY, asks=self._session.era == "modern"):
             raise Withheld(self._alias, f"the answer to {ask.method}", "unproven")
         params_salt, result_salt = secrets.token_bytes(32), secrets.token_bytes(32)
         statement = Statement(

@@ -17,10 +17,12 @@ from gateway.exchange import Ask
 from gateway.upstream import Json
 
 
-def wanted(ask: Ask, body: Json) -> bool:
-    """Whether this answer must not be passed on without a proof."""
+def wanted(ask: Ask, body: Json, accepted: Accepted, *, asks: bool) -> bool:
+    """Whether this answer must not be passed on without a proof: one of a tool that names a program, or of any where
+    the policy names programs. `asks` where the server's era has questions in results."""
     result = body.get("result")
-    return ask.declared is not None and isinstance(result, dict) and needs_proof(cast(Json, result))
+    proven = ask.declared is not None or (accepted.programs is not None and ask.method == "tools/call")
+    return proven and isinstance(result, dict) and needs_proof(cast(Json, result), asks=asks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from mcp.server.stdio import stdio_server
 
 from attest.arguments import Arguments, port, positive
 from attest.errors import AttestError
+from servers import roots
 from servers.attesters import AttesterError, choice
 from servers.attesters.choice import chosen
 from servers.http import bound, serve_http
-from servers.roots import RootsError, load_roots
+from servers.roots import RootsError
 from servers.storage.identity import Callers, SingleUser, TrustedGateways
 from servers.storage.rotate import current_key, rotate
 from servers.storage.server import NAME, StorageServer, build
@@ -78,8 +79,7 @@ def _serving(parser: argparse.ArgumentParser, *, http: bool) -> None:
             "--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"), help="loopback only"
         )
         parser.add_argument("--port", type=port, default=8403)
-    parser.add_argument("--trust", type=Path, metavar="FILE", help="the keys and roots of results that are trusted")
-    parser.add_argument("--policy", type=Path, metavar="FILE", help="what is accepted of them, as etmcp-verify has it")
+    roots.declare(parser)
     parser.add_argument("--max-bytes", type=_amount, default=bounds.total_bytes, metavar="N", help="per user")
     parser.add_argument("--max-objects", type=positive, default=bounds.objects, metavar="N", help="per user")
     parser.add_argument("--max-versions", type=positive, default=bounds.versions, metavar="N", help="per object")
@@ -118,7 +118,7 @@ async def _serve(options: argparse.Namespace) -> None:
         callers = SingleUser(options.single_user)
     else:
         callers = TrustedGateways(options.gateway, NAME, clock)
-    roots = load_roots(options.trust, options.policy)
+    accepted = roots.load_roots(options.trust, options.policy, options.denylist)
     quota = Quota(options.max_bytes, options.max_objects, options.max_versions, options.max_object_bytes)
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     key, database = _places(options)
@@ -131,7 +131,7 @@ async def _serve(options: argparse.Namespace) -> None:
             store,
             callers,
             made.attester,
-            roots,
+            accepted,
             quota=quota,
             version=version("etmcp"),
             clock=clock,

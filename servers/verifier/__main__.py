@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 import anyio
 from mcp.server.stdio import stdio_server
@@ -13,10 +12,11 @@ from mcp.server.stdio import stdio_server
 from attest.arguments import Arguments, port
 from attest.errors import LogError
 from attest.note import NoteKey
+from servers import roots
 from servers.attesters import AttesterError, choice
 from servers.attesters.choice import chosen
 from servers.http import bound, serve_http
-from servers.roots import RootsError, load_roots
+from servers.roots import RootsError
 from servers.verifier.server import NAME, build
 
 
@@ -44,10 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("transport", choices=("stdio", "http"), help="how clients reach it")
     parser.add_argument("--host", default="127.0.0.1", choices=("127.0.0.1", "::1", "localhost"), help="loopback only")
     parser.add_argument("--port", type=port, default=8404)
-    parser.add_argument(
-        "--trust", type=Path, metavar="FILE", help="the keys and roots you trust, as etmcp-verify has it"
-    )
-    parser.add_argument("--policy", type=Path, metavar="POLICY", help="what you accept, as etmcp-verify has it")
+    roots.declare(parser)
     parser.add_argument(
         "--log", action="append", type=_log, default=[], metavar="KEY", help="key of a log you trust; repeat"
     )
@@ -64,11 +61,11 @@ def _log(text: str) -> NoteKey:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    roots = load_roots(options.trust, options.policy)
+    accepted = roots.load_roots(options.trust, options.policy, options.denylist)
     descriptor = os.environ.pop("ETMCP_PIN_FD", None)
     made = chosen(options, clock, None if descriptor is None else int(descriptor))
     server = build(
-        roots,
+        accepted,
         options.log,
         made.attester,
         version=version("etmcp"),

@@ -35,7 +35,7 @@ class Checks:
         """What `etmcp-verify` would say. Raises `RootsError` where the caller's own documents cannot be read."""
         roots = self._roots
         if asked.trust is not None or asked.policy is not None:
-            roots = read_roots(_bytes(asked.trust), _bytes(asked.policy), "caller")
+            roots = read_roots(_bytes(asked.trust), _bytes(asked.policy), "caller", roots.proofs.denylist)
         verdict = roots.judge(asked.bundle.encode(), self._clock())
         return Finding({"verdict": verdict.to_json(), "roots": roots.told}, _summary(verdict, roots))
 

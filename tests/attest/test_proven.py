@@ -14,13 +14,24 @@ from attest.groth16.pairing import fastest
 from attest.manifest import Manifest, Pin
 from attest.program import Program
 from attest.proof import Proof
-from attest.proven import ANY, Accepted, Attached, Proven, check_attached, declared, needs_proof, program_of
+from attest.proven import (
+    ANY,
+    Accepted,
+    Attached,
+    Proven,
+    check_attached,
+    check_unproven,
+    declared,
+    needs_proof,
+    program_of,
+)
 from attest.signals import Call, Commitment, Constant, Value
 from tests.attest.made import MANIFEST
 from tests.attest.zk import minted
 
 Json = dict[str, Any]
 NONCE = "5a" * 32
+_INFO = "io.modelcontextprotocol/serverInfo"
 ARGUMENTS: Json = {"x": [1, -2, 3]}
 VALUE: Json = {"y": [-7, 9], "salt": "00112233445566778899aabbccddeeff"}
 SIGNALS = (
@@ -79,6 +90,8 @@ def test_each_part_of_another_call_is_refused() -> None:
     assert code(nonce="5b" * 32) == "signature"
     assert code(params=canonical({"name": "score", "arguments": {"x": [1, -2, 4]}})) == "signature"
     assert code(params=canonical({"name": "score"})) == "binding"
+    for other in (list[Any](), 0, False, ""):
+        assert code(params=canonical({"name": "score", "arguments": other})) == "malformed"
     assert code(said=result(VALUE | {"y": [-7, 10]})) == "signature"
     assert code(said=result(VALUE | {"y": [-7, 9 + minted.R]})) == "binding"
     assert code(said=result(VALUE | {"salt": "00" * 16})) == "signature"
@@ -109,12 +122,8 @@ def test_a_policys_programs_are_named_with_their_constants() -> None:
         result(VALUE | {"advice": {}}),
         result(VALUE | {"advice": []}),
         result(content=[{"type": "text", "text": "It is excellent."}]),
-        result(content=[{"type": "text", "text": '{"salt":"00112233445566778899aabbccddeeff","y":[-7,10]}'}]),
-        result(content=[{"type": "text", "text": "{"}]),
-        result(content=[{"type": "text", "text": canonical(VALUE).decode()}] * 2),
-        result(content=[{"type": "image", "data": "", "mimeType": "image/png"}]),
-        result(content=[{"type": "text", "text": canonical(VALUE).decode(), "annotations": {"audience": ["user"]}}]),
-        result(content="none"),
+        result(content=[{"type": "text", "text": f'{{"salt":"{VALUE["salt"]}","y":[-7,9.0]}}'}]),
+        result(content=[{"type": "text", "text": f'{{"salt":"{VALUE["salt"]}","y":[-7,9.{"0" * 20}1]}}'}]),
     ],
 )
 def test_nothing_that_is_not_proven_may_stand_beside_what_is(said: bytes) -> None:
@@ -122,25 +131,60 @@ def test_nothing_that_is_not_proven_may_stand_beside_what_is(said: bytes) -> Non
 
 
 def test_the_same_value_may_be_spelt_otherwise_or_not_repeated() -> None:
-    spaced = '{ "y": [-7, 9.0], "salt": "00112233445566778899aabbccddeeff" }'
+    spaced = '{ "y": [-7, 9], "salt": "00112233445566778899aabbccddeeff" }'
     assert check(said=result(content=[{"type": "text", "text": spaced}]))
     assert check(said=result(content=[]))
+    assert check(said=result(isError=False, resultType="complete", _meta={_INFO: {"name": "s"}}))
+
+
+EMPTY: Json = {}
+_QUESTION: Json = {"resultType": "input_required", "inputRequests": EMPTY, "requestState": "s"}
+_ERROR: Json = {"content": list[Any](), "isError": True}
 
 
 @pytest.mark.parametrize(
-    ("answer", "needed"),
+    ("answer", "asks", "needed"),
     [
-        ({"content": []}, True),
-        ({"content": [], "structuredContent": {}}, True),
-        ({"content": [], "isError": False}, True),
-        ({"content": [], "isError": 1}, True),
-        ({"content": [], "isError": True}, False),
-        ({"content": [], "isError": True, "structuredContent": {}}, True),
-        ({"resultType": "input_required", "inputRequests": {}}, False),
+        ({"content": list[Any]()}, True, True),
+        (_ERROR | {"structuredContent": EMPTY, "isError": False}, True, True),
+        (_ERROR | {"isError": False}, True, True),
+        (_ERROR | {"isError": 1}, True, True),
+        (_ERROR, True, False),
+        (_ERROR, False, False),
+        (_ERROR | {"resultType": "complete", "_meta": {_INFO: {"name": "s"}, "com.etmcp/receipt": EMPTY}}, True, False),
+        (_ERROR | {"structuredContent": EMPTY}, True, True),
+        (_ERROR | {"resultType": "task", "taskId": "t1", "task": EMPTY}, True, True),
+        (_ERROR | {"resultType": "input_required"}, False, True),
+        (_ERROR | {"toolResult": {"y": [1]}}, True, True),
+        (_ERROR | {"_meta": {"vendor/say": "y is 1"}}, True, True),
+        (_QUESTION, True, False),
+        (_QUESTION, False, True),
+        (_QUESTION | {"content": [{"type": "text", "text": "y is 1"}]}, True, True),
+        (_QUESTION | {"structuredContent": {"y": [1]}}, True, True),
+        (_QUESTION | {"task": EMPTY}, True, True),
     ],
 )
-def test_a_result_needs_a_proof_unless_it_is_a_question_or_an_error_without_value(answer: Json, needed: bool) -> None:
-    assert needs_proof(answer) is needed
+def test_a_result_needs_a_proof_unless_it_is_a_bare_question_or_a_bare_error(
+    answer: Json, asks: bool, needed: bool
+) -> None:
+    assert needs_proof(answer, asks=asks) is needed
+
+
+@pytest.mark.parametrize(
+    ("said", "refusal"),
+    [
+        (canonical({"content": list[Any]()}), "policy"),
+        (result(), "policy"),
+        (canonical(_QUESTION | {"content": list[Any]()}), "policy"),
+        (b"[]", "policy"),
+        (b"{", "malformed"),
+    ],
+)
+def test_under_a_policy_that_names_programs_only_an_error_comes_without_a_proof(said: bytes, refusal: str) -> None:
+    with pytest.raises(EvidenceError) as refused:
+        check_unproven(said)
+    assert refused.value.code == refusal
+    check_unproven(canonical(_ERROR))
 
 
 def test_a_tool_without_a_program_needs_none() -> None:

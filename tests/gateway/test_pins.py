@@ -70,6 +70,14 @@ def test_a_tool_whose_program_is_refused_is_blocked_and_no_manifest_of_ours_has_
     assert offer.manifest().tools == {}
 
 
+def test_only_so_many_tools_of_a_server_may_name_programs() -> None:
+    tool = TOOL | {"_meta": {wire.PROGRAM: minted.program().to_json()}}
+    offer = replace(OFFER, tools={f"t{number:02}": tool | {"name": f"t{number:02}"} for number in range(18)})
+    found = review(offer, offer.manifest(), unknown)
+    assert found.refused == {"tool t16", "tool t17"}
+    assert len(offer.manifest().programs) == len(offer.manifest().tools) == 16
+
+
 def test_the_program_of_a_tool_is_the_one_that_the_manifest_names() -> None:
     offer = proven(minted.program().to_json())
     manifest = offer.manifest()

@@ -7,6 +7,7 @@ import anyio
 
 from servers.tee.cli.context import Commands, Context, UserError, own_cache, say
 from servers.tee.proving import ProvingError, folder, models
+from servers.tee.sandbox import lock
 
 
 def add(commands: Commands) -> None:
@@ -20,6 +21,7 @@ def add(commands: Commands) -> None:
 
 async def run(options: argparse.Namespace, context: Context) -> int:  # noqa: ARG001 - every command gets one
     """Make what is missing, and say what a verifier is to know."""
+    lock.bound(core=0)  # the setup's secret is in memory: with it anyone could forge
     try:
         model = None if options.model is None else models.decode(folder.read(options.model), str(options.model))
         made = await anyio.to_thread.run_sync(_made, own_cache(options), model)

@@ -14,6 +14,7 @@ from tests.attest.made import signing_key
 OURS, STRANGER = signing_key("denylist"), signing_key("stranger")
 KEYS = [OURS.public_key().public_bytes_raw()]
 ENTRY = Entry("sp1", "withdrawn", "a hole", "CVE-2027-1", "version", "v6.1.0")
+STOPPED = {"scheme": "risc0", "status": "stopped", "reason": "a hole", "source": "CVE-2027-1"}
 NEWER = Denylist(2, (*DEFAULT.entries, ENTRY))
 
 
@@ -60,6 +61,11 @@ FORMS: list[Mapping[str, Any]] = [
     {"entries": [{**ENTRY.to_json(), "key": "00"}]},
     {"entries": [{**ENTRY.to_json(), "until": 3}]},
     {"entries": [{**ENTRY.to_json(), "reason": "x" * 301}]},
+    {"entries": [{**ENTRY.to_json(), "scheme": "groth16"}]},
+    {"entries": [{**STOPPED, "key": "AB" * 32}]},
+    {"entries": [{**STOPPED, "key": "0x" + "ab" * 31}]},
+    {"entries": [{**STOPPED, "program": "ab" * 31}]},
+    {"entries": [{**STOPPED, "selector": "0xC101B42B"}]},
     {"more": 1},
 ]
 

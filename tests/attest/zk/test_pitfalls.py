@@ -120,15 +120,25 @@ def forged(inputs: list[int], key: dict[str, Any]) -> dict[str, Any]:
 def degenerate(name: str) -> dict[str, Any]:
     """snarkjs' JSON of a key that must be refused."""
     told, other = SETUP.key.to_snarkjs(), PLAIN.key.to_snarkjs()
-    gamma = SETUP.key.gamma
-    opposite = [list(map(str, gamma.x)), [str(P - part) for part in gamma.y], ["1", "0"]]
     one_2 = times_2(1)
+
+    def opposite(point: list[Any]) -> list[Any]:
+        y: Any = point[1]
+        return [point[0], str(P - int(y)) if isinstance(y, str) else [str(P - int(part)) for part in y], point[2]]
+
     change: dict[str, Any] = {
         "gamma-is-delta": {"vk_delta_2": told["vk_gamma_2"]},
-        "gamma-is-minus-delta": {"vk_delta_2": opposite},
+        "gamma-is-minus-delta": {"vk_delta_2": opposite(told["vk_gamma_2"])},
+        "beta-is-delta": {"vk_beta_2": told["vk_delta_2"]},
+        "beta-is-minus-delta": {"vk_beta_2": opposite(told["vk_delta_2"])},
+        "beta-is-gamma": {"vk_beta_2": told["vk_gamma_2"]},
+        "beta-is-minus-gamma": {"vk_beta_2": opposite(told["vk_gamma_2"])},
         "delta-is-the-generator": {"vk_delta_2": [list(map(str, one_2.x)), list(map(str, one_2.y)), ["1", "0"]]},
         "alpha-is-the-generator": {"vk_alpha_1": ["1", "2", "1"]},
         "two-inputs-share-a-point": {"IC": [*told["IC"][:4], told["IC"][3], other["IC"][0]]},
+        "two-inputs-are-opposite": {"IC": [*told["IC"][:4], opposite(told["IC"][3]), other["IC"][0]]},
+        "alpha-is-an-inputs": {"vk_alpha_1": told["IC"][0]},
+        "alpha-is-minus-an-inputs": {"vk_alpha_1": opposite(told["IC"][0])},
     }[name]
     return told | change
 
@@ -138,9 +148,16 @@ def degenerate(name: str) -> dict[str, Any]:
     [
         "gamma-is-delta",
         "gamma-is-minus-delta",
+        "beta-is-delta",
+        "beta-is-minus-delta",
+        "beta-is-gamma",
+        "beta-is-minus-gamma",
         "delta-is-the-generator",
         "alpha-is-the-generator",
         "two-inputs-share-a-point",
+        "two-inputs-are-opposite",
+        "alpha-is-an-inputs",
+        "alpha-is-minus-an-inputs",
     ],
     ids=lambda name: f"p01-degenerate-vk-{name}",
 )

@@ -10,7 +10,7 @@ from attest.errors import EvidenceError
 from attest.facts import CallFacts
 from attest.groth16.field import R
 from attest.program import MAX_BYTES, Program
-from attest.signals import load_signals
+from attest.signals import Commitment, load_signals
 from tests.attest.zk.minted import CALL, PLAIN, PLAIN_SIGNALS, SETUP, SIGNALS, program, zkvm
 
 HALF = R >> 1
@@ -74,6 +74,13 @@ def test_a_program_of_another_form_is_refused(change: Mapping[str, Any], code: s
     with pytest.raises(EvidenceError) as e:
         Program.decode(canonical(program().to_json() | dict(change)))
     assert e.value.code == code
+
+
+def test_p14_a_program_commits_to_no_more_than_can_be_hashed_quickly() -> None:
+    told = [Commitment(f"/arguments/{name}", 256, 32, "/arguments/salt", 1).to_json() for name in "abc"]
+    assert load_signals(told[:2])
+    with pytest.raises(EvidenceError, match="16384 bits"):
+        load_signals(told)
 
 
 def test_an_unknown_scheme_is_unsupported() -> None:

@@ -10,12 +10,16 @@ import pytest
 from mcp import Client
 
 from attest import schemes
+from attest.canonical import canonical
+from attest.denylist import DEFAULT, Denylist
+from attest.document import sign_policy
 from attest.note import NoteKey
 from attest.presets import PRESETS
 from attest.trust import FORMAT, load_policy, load_trust
 from attest.verdict import verify_bundle
 from gateway.config import SOFTWARE
-from servers.roots import load_roots
+from servers.roots import RootsError, load_roots
+from servers.verifier.checks import Checks, VerifyBundle
 from tests.attest import made
 from tests.servers.verifier.scene import (
     BUNDLE,
@@ -232,6 +236,23 @@ async def test_schemes_that_this_version_does_not_know_match_nothing() -> None:
     async with Client(server()) as client:
         told, _ = await asked(client, "verify_bundle", bundle=BUNDLE, trust=trust, policy=P)
     assert told["verdict"]["outcome"] == "untrusted"
+
+
+def test_a_newer_denylist_counts_whoever_brings_the_roots(tmp_path: Path) -> None:
+    key = made.signing_key("denylist")
+    trust, newer = tmp_path / "trust.json", tmp_path / "denylist.json"
+    trust.write_text(
+        json.dumps({"format": FORMAT, "anchors": {"denylist": [key.public_key().public_bytes_raw().hex()]}})
+    )
+    newer.write_bytes(canonical(sign_policy(Denylist(9, ()).encode(), key).to_json()))
+    roots = load_roots(trust, None, newer)
+    assert (roots.proofs.denylist.number, roots.told["denylist"]) == (9, 9)
+    asked_with = VerifyBundle.model_validate({"bundle": BUNDLE, "policy": P})
+    finding = Checks(roots, (), lambda: made.NOW).bundle(asked_with)
+    assert (finding.told["roots"]["source"], finding.told["roots"]["denylist"]) == ("caller", 9)
+    with pytest.raises(RootsError, match="denylist"):
+        load_roots(None, None, newer)
+    assert load_roots(None, None).told["denylist"] == DEFAULT.number
 
 
 def test_a_preset_may_be_named_in_place_of_a_policy_file() -> None:

@@ -169,6 +169,9 @@ LIES = {
     "none": "unproven",
     "unstructured": "unproven",
     "error-with-value": "unproven",
+    "question": "proof",
+    "said-to-fail": "proof",
+    "note": "proof",
 }
 
 
@@ -236,10 +239,19 @@ def test_the_bundle_is_verified_offline_by_a_stranger(scene: Scene, honest: Repl
     assert told["proof"]["setup"] == "single-party (development)"
 
 
-def test_a_bundle_whose_proof_is_taken_out_says_that_nothing_was_checked(scene: Scene, honest: Reply) -> None:
+def test_a_proof_cannot_be_taken_out_of_a_bundle_whose_receipt_says_that_there_is_one(
+    scene: Scene, honest: Reply
+) -> None:
     value = parse(scene.bundle(honest))
     del value["proof"]
     verdict = verified(canonical(value))
+    assert (verdict.outcome, failed(verdict)) == ("refused", ("proof", "binding"))
+
+
+def test_what_a_server_does_not_say_to_be_proven_is_not_checked_unless_the_policy_asks(scene: Scene) -> None:
+    scene.order("error")
+    bare = scene.bundle(scene.call("bare"))
+    verdict = verified(bare)
     assert next(step.status for step in verdict.steps if step.name == "proof") == "not checked"
     assert verdict.proof is None
     assert "proof" not in verdict.to_json()
