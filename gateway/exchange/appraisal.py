@@ -61,14 +61,18 @@ class Appraisal:
 
     async def current(self, *, not_key: str | None = None) -> Appraised:
         """An appraisal that has not run out, other than of `not_key`. Raises `Withheld` or `UpstreamError`."""
-        if self._outdated():
-            raise Withheld(self._alias, "everything", "superseded")
+        self._check()
         async with self._lock:
             now = self._clock()
             held = self._current
             if held is None or held.result.key_id == not_key or now > held.renew_at:
                 self._current = held = await self._fresh()
+            self._check()  # again: the policy may have changed while the evidence was read
             return held
+
+    def _check(self) -> None:
+        if self._outdated():
+            raise Withheld(self._alias, "everything", "superseded")
 
     def abandon(self, held: Appraised) -> None:
         """Begin a new stream with the next call: in this one no later number can fit any more."""

@@ -14,6 +14,7 @@ from registry.endorsements.folder import Folder
 from registry.endorsements.life import Life, life_of
 from registry.endorsements.names import Name, read_name
 
+MOST = 1000
 RETRY_SECONDS = 60.0
 """Before a vendor is asked again for what it did not give."""
 logger = logging.getLogger(__name__)
@@ -29,8 +30,10 @@ class Cache:
     def __init__(self, folder: Path, vendors: Mapping[str, Vendor], clock: Callable[[], int]) -> None:
         self._path, self._vendors, self._clock = folder, vendors, clock
         self._folder = Folder(folder)
-        # When (event loop time) a document may be asked for again that was not to be had.
+        # When (event loop time) a document may be asked for again that was not to be had, and by its name alone a
+        # vendor who asked to be left in peace. Names come with evidence that nobody has checked: at most `MOST`.
         self._again: dict[str, float] = {}
+        # One fetch of a name at a time; an entry goes with the last who waits for it.
         self._fetching: dict[str, anyio.Lock] = {}
 
     async def find(self, names: Sequence[str]) -> Mapping[str, bytes]:
@@ -42,25 +45,44 @@ class Cache:
                 found[name] = data
         return found
 
+    def remembered(self) -> int:
+        """How many names are in memory."""
+        return len(self._again) + len(self._fetching)
+
     async def _current(self, name: str, wanted: Name) -> bytes | None:
-        async with self._fetching.setdefault(name, anyio.Lock()):
-            held = self._folder.read(name)
-            life = _life(wanted, held)
-            vendor = self._vendors.get(name.partition("/")[0])
-            if vendor is None or (life is not None and life.fresh(self._clock())):
-                return held
-            if anyio.current_time() < self._again.get(name, 0.0):
-                return held
-            try:
-                return self._keep(name, wanted, await vendor.fetch(name))
-            except Unavailable as e:
-                self._again[name] = anyio.current_time() + max(e.retry_after, RETRY_SECONDS)
-                state = "no other is here" if life is None else "valid" if life.valid(self._clock()) else "expired"
-                logger.warning("%s (what is kept of %s: %s)", e.detail, name, state)
-                return held
+        lock = self._fetching.setdefault(name, anyio.Lock())
+        try:
+            async with lock:
+                return await self._newest(name, wanted)
+        finally:
+            if not lock.statistics().tasks_waiting:
+                self._fetching.pop(name, None)
+
+    async def _newest(self, name: str, wanted: Name) -> bytes | None:
+        held = self._folder.read(name)
+        life, whose = _life(wanted, held), name.partition("/")[0]
+        vendor = self._vendors.get(whose)
+        if vendor is None or (life is not None and life.fresh(self._clock())):
+            return held
+        if anyio.current_time() < max(self._again.get(name, 0.0), self._again.get(whose, 0.0)):
+            return held
+        try:
+            fetched = await vendor.fetch(name)
+            return await anyio.to_thread.run_sync(self._keep, name, wanted, fetched)
+        except Unavailable as e:
+            self._put_off(whose if e.retry_after else name, max(e.retry_after, RETRY_SECONDS))
+            state = "no other is here" if life is None else "valid" if life.valid(self._clock()) else "expired"
+            logger.warning("%s (what is kept of %s: %s)", e.detail, name, state)
+            return held
+
+    def _put_off(self, what: str, seconds: float) -> None:
+        if len(self._again) >= MOST:
+            self._again = dict(sorted(self._again.items(), key=lambda item: item[1])[MOST // 2 :])
+        self._again[what] = anyio.current_time() + seconds
 
     def _keep(self, name: str, wanted: Name, data: bytes) -> bytes:
-        """Write what was fetched, unless what is there by now is newer; the newer of the two. Raises `Unavailable`."""
+        """Write what was fetched, unless a part of it is older than in what is there and holds: that then. Raises
+        `Unavailable`. In a thread of its own, since another process may hold the folder."""
         try:
             life = life_of(wanted, data)
         except ValueError as e:
@@ -69,8 +91,8 @@ class Cache:
             with _alone(self._path):
                 held = self._folder.read(name)
                 other = _life(wanted, held)
-                if held is not None and other is not None and other > life:
-                    logger.warning("what was fetched as %s is older than what is here", name)
+                if held is not None and other is not None and other.valid(self._clock()) and life.goes_back(other):
+                    logger.warning("what was fetched as %s is older than what is in %s", name, self._path)
                     return held
                 self._folder.write(name, data)
         except OSError as e:

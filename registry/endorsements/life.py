@@ -12,13 +12,18 @@ from attest.x509 import load_certificates, load_crl, milliseconds
 from registry.endorsements.names import AmdDocument, IntelCollateral, Name
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Life:
-    """Ordered by age: `version` (of TCB information, of a revocation list) before dates. Milliseconds since 1970."""
+    """Milliseconds since 1970. `parts` are the ages of what the document is put together from, always in one order:
+    a version (of TCB information, of a revocation list), then a date."""
 
-    version: int
+    parts: tuple[tuple[int, int], ...]
     issued_at: int
     expires_at: int
+
+    def goes_back(self, held: "Life") -> bool:
+        """Whether any part is older than in `held`: a service may renew one part and hand out an old other."""
+        return any(mine < theirs for mine, theirs in zip(self.parts, held.parts, strict=True))
 
     def fresh(self, now: int) -> bool:
         """Whether it is in the first half of its life."""
@@ -37,7 +42,7 @@ def life_of(name: Name, data: bytes) -> Life:
         if name.part == "crl":
             return _crl(load_crl(data, "the revocation list"))
         return _certificates(name, data)
-    except (EvidenceError, KeyError, TypeError, RecursionError) as e:
+    except (EvidenceError, KeyError, TypeError, RecursionError, ArithmeticError) as e:
         raise ValueError(str(e)) from e
 
 
@@ -45,11 +50,11 @@ def _collateral(outer: dict[str, Any]) -> Life:
     tcb, identity = json.loads(outer["tcb_info"]), json.loads(outer["qe_identity"])
     lists = [load_crl(bytes.fromhex(outer[part]), part) for part in ("pck_crl", "root_ca_crl")]
     parts = [_crl(each) for each in lists]
-    dates = [(_date(part["issueDate"]), _date(part["nextUpdate"])) for part in (tcb, identity)]
+    told = [(int(part["tcbEvaluationDataNumber"]), _date(part["issueDate"])) for part in (tcb, identity)]
     # The root's list is made once a year: it decides when all of this ends, and not how old the rest is.
-    issued = min(parts[0].issued_at, *(begin for begin, _ in dates))
-    ends = min(*(part.expires_at for part in parts), *(end for _, end in dates))
-    return Life(int(tcb["tcbEvaluationDataNumber"]), issued, ends)
+    issued = min(parts[0].issued_at, *(begin for _, begin in told))
+    ends = min(*(part.expires_at for part in parts), *(_date(part["nextUpdate"]) for part in (tcb, identity)))
+    return Life((*told, *(part.parts[0] for part in parts)), issued, ends)
 
 
 def _crl(listed: x509.CertificateRevocationList) -> Life:
@@ -59,13 +64,14 @@ def _crl(listed: x509.CertificateRevocationList) -> Life:
         number = listed.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
         number = 0
-    return Life(number, milliseconds(listed.last_update_utc), milliseconds(listed.next_update_utc))
+    begins = milliseconds(listed.last_update_utc)
+    return Life(((number, begins),), begins, milliseconds(listed.next_update_utc))
 
 
 def _certificates(name: AmdDocument, data: bytes) -> Life:
     found = load_certificates(data, name.part, maximum=3)
     begins = max(milliseconds(each.not_valid_before_utc) for each in found)
-    return Life(0, begins, min(milliseconds(each.not_valid_after_utc) for each in found))
+    return Life(((0, begins),), begins, min(milliseconds(each.not_valid_after_utc) for each in found))
 
 
 def _date(text: str) -> int:

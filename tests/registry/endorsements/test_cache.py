@@ -21,7 +21,7 @@ from attest.evidence import Evidence
 from attest.schemes.intel import TdxScheme
 from attest.schemes.sev_snp import SevSnpScheme
 from registry.endorsements.amd_kds import AmdKds
-from registry.endorsements.cache import Cache
+from registry.endorsements.cache import MOST, Cache
 from registry.endorsements.folder import Folder
 from registry.endorsements.intel_pcs import IntelPcs
 from registry.endorsements.life import life_of
@@ -235,10 +235,41 @@ async def test_the_command_fills_a_folder_and_says_what_is_not_to_be_had(service
     assert b"not to be had" in done.stdout
 
 
-def test_the_newer_of_two_is_told_by_its_version_before_its_date() -> None:
+def test_a_document_goes_back_where_any_part_of_it_does() -> None:
     wanted = read_name(COLLATERAL)
     assert wanted is not None
-    old = life_of(wanted, INTEL.documents[COLLATERAL])
-    assert replace(old, version=old.version + 1, issued_at=0) > old
+    held = life_of(wanted, INTEL.documents[COLLATERAL])
+    (version, date), *rest = held.parts
+    for first, back in (((version + 1, 0), False), ((version, date), False), ((version, date - 1), True)):
+        assert replace(held, parts=(first, *rest)).goes_back(held) is back
+    newer_and_older = (*((number + 1, begin) for number, begin in held.parts[:-1]), (held.parts[-1][0], 0))
+    assert replace(held, parts=newer_and_older).goes_back(held)
     with pytest.raises(ValueError, match="qe_identity"):
         life_of(wanted, json.dumps({"tcb_info": "{}"}).encode())
+
+
+async def test_a_version_that_never_ends_is_no_document_and_one_that_has_ended_holds_nothing_back(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    told = json.loads(INTEL.documents[COLLATERAL])
+    info = json.loads(told["tcb_info"])
+    for number in ("Infinity", "1000000000"):
+        spoilt = json.dumps(info | {"tcbEvaluationDataNumber": 1}).replace(
+            '"tcbEvaluationDataNumber": 1', f'"tcbEvaluationDataNumber": {number}'
+        )
+        ended = spoilt.replace(info["nextUpdate"], "2026-01-01T00:00:00Z")
+        folder.write(COLLATERAL, json.dumps(told | {"tcb_info": ended}).encode())
+        found = await cache(tmp_path, services, pool).find([COLLATERAL])
+        assert found[COLLATERAL] == folder.read(COLLATERAL)
+        assert json.loads(json.loads(found[COLLATERAL])["tcb_info"]) == info
+
+
+async def test_names_that_nobody_has_leave_nothing_behind(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    held = cache(tmp_path, services, pool)
+    async with anyio.create_task_group() as group:
+        for number in range(MOST + 50):
+            group.start_soon(held.find, [f"amd/milan/vlek/{number:016x}"])
+    assert held.remembered() <= MOST
