@@ -17,16 +17,17 @@ class Mark(NamedTuple):
 
     inode: int
     size: int
-    changed_ns: int
+    modified_ns: int
+    changed_ns: int  # which nobody can set back
 
     @classmethod
     def of(cls, path: Path) -> "Mark | None":
         """None where there is no file."""
         try:
             found = path.stat()
-        except OSError:
+        except (OSError, ValueError):
             return None
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def accepting(told: str, folder: Path) -> Accepting:
     try:
         data = path.read_bytes()
         return Accepting(load_policy(data), load_programs(data), sha256_hex(data), path, mark)
-    except OSError as e:
+    except (OSError, ValueError) as e:  # ValueError: no path of any file
         presets = ", ".join(PRESETS)
-        raise UserError(f"{path}: {e.strerror}; name a policy file, or one of {presets}") from e
+        raise UserError(f"{path}: {getattr(e, 'strerror', e)}; name a policy file, or one of {presets}") from e
     except PolicyError as e:
         raise UserError(f"{path}: {e.detail}; see `etmcp-verify policy check {path}`") from e

@@ -233,6 +233,7 @@ class Config:
     registry: RegistryServer | None = None
     endorsements: EndorsementSettings = field(default_factory=EndorsementSettings)
     withdrawn: Withdrawn = field(default_factory=Withdrawn)
+    mark: Mark | None = None  # of the file, as it was before it was read
 
     @property
     def policies(self) -> Mapping[Path, Mark | None]:
@@ -265,11 +266,12 @@ class Config:
         return sha256_hex(canonical({"servers": document, "registry": registry, "denylist": number}))
 
 
-def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Config:
+def load(path: Path, environ: Mapping[str, str] = MappingProxyType({}), denylist: Denylist = DEFAULT) -> Config:
     """Read a configuration file, its variables from `environ`; raises `UserError` with the place of the first mistake.
 
     Comments and commas before a closing bracket are allowed, since VS Code and Cursor write them.
     """
+    mark = Mark.of(path)
     parsed, under = _read(path)
     everything = (parsed.servers if under == "servers" else parsed.mcpServers) or {}
     servers = {alias: s for alias, s in everything.items() if not s.disabled and not _us(alias, s)}
@@ -280,13 +282,13 @@ def load(path: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Confi
         raise UserError(f"{path}: registry{mistake}")
     if shared := _shared(servers):
         raise UserError(f'{path}: {under}: "names" gives {shared} twice; each name can lead to one place only')
-    withdrawn = Withdrawn.read(parsed.denylist, path.parent)
+    withdrawn = Withdrawn.read(parsed.denylist, path.parent, denylist)
     held = {alias: _held(server, path.parent, withdrawn.denylist) for alias, server in servers.items()}
     try:
         found = {alias: _found(alias, server, path.parent, environ) for alias, server in held.items()}
     except Unset as e:
         raise UserError(f"{path}: {under}.{e}") from e
-    return Config(found, str(path), parsed.registry, parsed.endorsements.below(path.parent), withdrawn)
+    return Config(found, str(path), parsed.registry, parsed.endorsements.below(path.parent), withdrawn, mark)
 
 
 def _read(path: Path) -> tuple[_File, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 from anyio import to_thread
 
+from attest.denylist import Denylist
 from gateway.appraising import Mark
 from gateway.config import Config
 from gateway.errors import UserError
@@ -15,22 +16,28 @@ LOOK_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-async def follow(config: Config, load: Callable[[Path], Config], apply: Callable[[Config], Awaitable[None]]) -> None:
-    """Apply each new version until cancelled. One that cannot be read is reported, and the old stays; but a server
-    whose policy file is another now is not used until that one is read (`exchange.appraisal`)."""
-    source = Path(config.source)
-    seen = {**config.policies, source: await to_thread.run_sync(Mark.of, source)}
+async def follow(
+    config: Config, load: Callable[[Path, Denylist], Config], apply: Callable[[Config], Awaitable[None]]
+) -> None:
+    """Apply each new version until cancelled. One that cannot be read is reported, and the old stays until it can; but
+    a server whose policy file is another now is not used until that one is read (`exchange.appraisal`).
+
+    `load` is given the denylist in force, which only a newer one replaces.
+    """
+    source, failed = Path(config.source), ""
+    seen = {**config.policies, source: config.mark}
     while True:
         await anyio.sleep(LOOK_SECONDS)
         now = {path: await to_thread.run_sync(Mark.of, path) for path in seen}
-        if now == seen:
+        if now == seen and not failed:
             continue
         try:
-            config = load(source)
-        except UserError as e:
-            seen = now
-            logger.warning("%s (the gateway goes on with what it had)", e)
+            config = load(source, config.withdrawn.denylist)
+        except UserError as e:  # what it lacks may be anywhere, so it is tried again until it is there
+            if str(e) != failed:
+                logger.warning("%s (the gateway goes on with what it had)", e)
+            seen, failed = now, str(e)
         else:
-            seen = {**config.policies, source: now[source]}
+            seen, failed = {**config.policies, source: config.mark}, ""
             await apply(config)
             logger.warning("%s: read again, %d servers", source, len(config.servers))

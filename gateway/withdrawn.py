@@ -30,16 +30,16 @@ class Withdrawn:
     marks: dict[Path, Mark | None] = field(default_factory=dict[Path, "Mark | None"])
 
     @classmethod
-    def read(cls, settings: DenylistSettings | None, folder: Path) -> Self:
-        """What the settings name, seen from `folder`. Raises `UserError`."""
+    def read(cls, settings: DenylistSettings | None, folder: Path, known: Denylist = DEFAULT) -> Self:
+        """What the settings name, seen from `folder`, where it is newer than `known`. Raises `UserError`."""
         if settings is None:
-            return cls()
+            return cls(known)
         path = (folder / settings.file).absolute()
         mark = Mark.of(path)
         try:
-            newest = DEFAULT.newest(path.read_bytes(), [bytes.fromhex(key) for key in settings.signers])
-        except OSError as e:
-            raise UserError(f'{path}: {e.strerror}; correct "file" of "denylist"') from e
+            newest = known.newest(path.read_bytes(), [bytes.fromhex(key) for key in settings.signers])
+        except (OSError, ValueError) as e:  # ValueError: no path of any file
+            raise UserError(f'{path}: {getattr(e, "strerror", e)}; correct "file" of "denylist"') from e
         except PolicyError as e:
             raise UserError(f"{path}: {e.detail}; get the list again from whoever signs it") from e
         return cls(newest, {path: mark})

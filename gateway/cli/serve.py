@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from gateway.front.relay import as_is, serve
 from gateway.front.stdio import claimed, serve_stdio
 from gateway.reload import follow
 from gateway.runtime import Gateway
+
+logger = logging.getLogger(__name__)
 
 
 def add(commands: Commands) -> None:
@@ -57,13 +60,21 @@ def _server(gateway: Gateway, options: argparse.Namespace, context: Context) -> 
     return serve(gateway.aggregate, gateway.hub.feed, context.version, options.era, shown)
 
 
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("the configuration is not watched any more: %s; start the gateway again", error, exc_info=error)
+
+
 @asynccontextmanager
 async def _following(context: Context, gateway: Gateway) -> AsyncGenerator[None]:
     """Take up changes of the configuration file meanwhile."""
     if context.config.source == "built in":
         yield
         return
-    task = asyncio.create_task(follow(context.config, lambda path: load(path, context.environ), gateway.apply))
+    task = asyncio.create_task(
+        follow(context.config, lambda path, denylist: load(path, context.environ, denylist), gateway.apply)
+    )
+    task.add_done_callback(_ended)
     try:
         yield
     finally:

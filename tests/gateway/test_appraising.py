@@ -90,6 +90,24 @@ def test_g31_a_stricter_policy_holds_from_the_next_call_and_a_broken_one_lets_no
         until(lambda: describe(client), lambda told: told["verdict"] == "verified")
 
 
+def test_a_configuration_that_names_a_file_before_it_is_there_is_taken_up_when_it_is(tmp_path: Path) -> None:
+    config = software(tmp_path, appraisal="development")
+    told = json.loads(config.read_text())
+    with StdioClient(config, tmp_path / "home", tmp_path / "stderr") as client:
+        assert describe(client)["verdict"] == "verified"
+        told["mcpServers"]["lean"]["etmcp"]["appraisal"] = "late.json"
+        config.write_text(json.dumps(told))
+        until((tmp_path / "stderr").read_text, lambda said: "late.json: No such file" in said)
+        policy(tmp_path / "late.json", PRODUCTION)
+        until(lambda: state(client), lambda said: "[policy]" in said)
+
+
+@pytest.mark.parametrize("settings", [{"appraisal": "a\0b"}, {"appraisal": "x" * 3000}])
+def test_what_can_be_no_path_is_a_users_mistake(tmp_path: Path, settings: Any) -> None:
+    with pytest.raises(UserError, match="name a policy file"):
+        load(software(tmp_path, **settings))
+
+
 def test_g31_a_server_with_an_appraisal_policy_has_to_offer_evidence(tmp_path: Path) -> None:
     config = software(tmp_path, appraisal="development")
     (tmp_path / "proven" / "mode").write_text("plain")
