@@ -4,6 +4,7 @@ It is one middleware of the SDK (`Server.middleware`), so it sees raw params bef
 on the wire, whatever the server is made of. A client that knows nothing of `com.etmcp/receipts` sees ordinary MCP.
 """
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -28,6 +29,8 @@ from servers.guard import Guard, Refused
 from servers.identity import Identity, Keys
 from servers.quiet import quiet
 from servers.sealing import SealedSession
+
+logger = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
 HANDSHAKES = ("initialize", "server/discover")
@@ -138,7 +141,8 @@ class Attested:
         try:
             text = wire.dump_evidence(*await self._identity.evidence(nonce, self._clock()))
         except AttesterError as e:
-            raise MCPError(INTERNAL_ERROR, f"no evidence: {e}") from e
+            logger.warning("no evidence: %s", e)  # of this machine's devices nobody outside is told
+            raise MCPError(INTERNAL_ERROR, "this server has no evidence now; its log says why") from e
         contents = [{"uri": uri, "mimeType": "application/json", "text": text}]
         return {"contents": contents, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 

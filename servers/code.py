@@ -23,7 +23,7 @@ class CodeError(AttesterError):
 
 
 def listing(root: Path, *, apart: Callable[[str], bool] = lambda _: False) -> dict[str, str]:
-    """Every file below `root`, but for `__pycache__` and paths in it that `apart` is true of.
+    """Every file below `root`, but for compiled files in `__pycache__` and paths that `apart` is true of.
 
     Raises `CodeError` for a symbolic link or anything else that is neither file nor folder, and `OSError`.
     """
@@ -34,7 +34,7 @@ def listing(root: Path, *, apart: Callable[[str], bool] = lambda _: False) -> di
             for entry in entries:
                 path = Path(entry.path)
                 name = path.relative_to(root).as_posix()
-                if entry.name == COMPILED or apart(name):
+                if (path.parent.name == COMPILED and entry.name.endswith(".pyc")) or apart(name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(path)

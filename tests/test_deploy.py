@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,10 +56,12 @@ def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "said"), [("tdx", ("is not measured; install",)), ("snp", ("/sys/kernel/config/tsm/report: ",))]
 )
-def test_the_command_line_is_one_of_ours(place: str, said: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_command_line_is_one_of_ours(place: str, said: tuple[str, ...]) -> None:
     """It comes as far as this machine lets it, which has neither a TEE nor an installation apart."""
-    words = [word.replace("/run/etmcp-tee", str(tmp_path)) for word in start(DEPLOY / place / "etmcp-tee.service")]
-    done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, timeout=60, check=False)
+    words = start(DEPLOY / place / "etmcp-tee.service")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        words = [word.replace("/run/etmcp-tee", memory) for word in words]
+        done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert any(each in line for each in said), line

@@ -15,12 +15,17 @@ Tee = Literal["tdx", "sev-snp", "nitro", "azure", "tpm"]
 MODULES: Mapping[str, Tee] = {"tdx_guest": "tdx", "sev_guest": "sev-snp"}
 
 
+TD = "tdx_guest"
+"""What Linux says of the processor in a TD, and the module that answers there. Of SEV-SNP it says the same to hosts."""
+
+
 @dataclass(frozen=True)
 class Places:
     """Where the platforms answer. Other places than the kernel's own make no evidence better or worse: the verifier
     judges it by the vendor's root."""
 
     reports: Path = tsm.REPORTS
+    processor: Path = Path("/proc/cpuinfo")
     nsm: Path = nsm.DEVICE
     tpm: Path = tpm.DEVICE
 
@@ -34,6 +39,10 @@ def detect(places: Places) -> Tee:
         if (kind := MODULES.get(provider)) is None:
             raise AttesterError(f"{places.reports}: the provider {provider!r} is none that evidence is made of here")
         return kind
+    if TD in _flags(places.processor):
+        raise AttesterError(
+            f"this is a TD, and {places.reports} has no provider: load the module {TD}, or name another with --attester"
+        )
     if places.nsm.exists():
         return "nitro"
     if places.tpm.exists():
@@ -42,6 +51,14 @@ def detect(places: Places) -> Tee:
         f"no TEE on this machine: neither {places.reports} nor {places.nsm} nor {places.tpm} answers; "
         "say --attester software if this machine's own word is enough"
     )
+
+
+def _flags(processor: Path) -> frozenset[str]:
+    try:
+        lines = processor.read_text("ascii", "replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split() for line in lines if line.startswith("flags")), list[str]()))
 
 
 def _has_hcl_report(device: Path) -> bool:

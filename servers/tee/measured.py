@@ -28,7 +28,22 @@ RTMR = "rtmr3"
 """The register that the kernel leaves to the workload (Linux, Documentation/driver-api/coco/measurement-registers)."""
 NOTES = frozenset({"INSTALLER", "RECORD", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"})
 """Of each package's `.dist-info`: by what, when and from where it was installed. Nothing of it is run."""
-_ASK = "import json, sys; print(json.dumps(sys.path))"
+_ASK = """import json, sys
+finders = [f"{each.__module__}.{each.__qualname__}" for each in (
+    each if isinstance(each, type) else type(each) for each in sys.meta_path)]
+print(json.dumps([sys.path, finders, len(sys.path_hooks)]))
+"""
+FINDERS = frozenset(
+    {
+        "_frozen_importlib.BuiltinImporter",
+        "_frozen_importlib.FrozenImporter",
+        "_frozen_importlib_external.PathFinder",
+        # Of installers, for distutils alone: what they bring in lies among the packages.
+        "_virtualenv._Finder",
+        "_distutils_hack.DistutilsMetaFinder",
+    }
+)
+HOOKS = 2  # zip files and folders
 _STANDARD = ("stdlib", "platstdlib")
 
 
@@ -60,7 +75,10 @@ def measured(library: Path | None, policy: str) -> Measured:
         raise UserError(str(e)) from e
     packages: dict[str, str] = {}
     for root in roots(_search_path(), sysconfig.get_paths()):
-        packages |= code.listing(root, apart=is_note)
+        told = code.listing(root, apart=is_note)
+        if twice := packages.keys() & told.keys():
+            raise UserError(f"{root}: has {min(twice)}, as another folder of packages has; install again")
+        packages |= told
     return Measured(
         {
             "format": FORMAT,
@@ -93,11 +111,19 @@ def roots(search: Sequence[str], paths: Mapping[str, str]) -> list[Path]:
 
 
 def _search_path() -> list[str]:
-    """Asked of an interpreter that starts as the server will: this one may have been started otherwise."""
+    """Asked of an interpreter that starts as the server will: this one may have been started otherwise.
+
+    Raises `UserError` where anything but its own finders says where code comes from.
+    """
     done = subprocess.run([*isolated(), "-c", _ASK], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"{sys.executable}: does not start: {done.stderr.strip()[-200:]}; install again")
-    return [str(each) for each in json.loads(done.stdout)]
+    search, finders, hooks = json.loads(done.stdout)
+    if others := set(finders) - FINDERS:
+        raise UserError(f"{min(others)} would find code that is not measured; install without --editable")
+    if hooks != HOOKS:
+        raise UserError(f"{sys.executable}: something finds code that is not measured (sys.path_hooks); install again")
+    return [str(each) for each in search]
 
 
 def is_note(path: str) -> bool:

@@ -5,7 +5,10 @@ Profile, table of PCRs.
 """
 
 import errno
+import fcntl
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +28,11 @@ PCR = f"pcr{LAUNCHER_REGISTER}"
 
 class Register(Protocol):
     """One that can be extended and never set. Both methods raise `AttesterError`."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is; whoever extends it holds that."""
+        ...
 
     def read(self) -> bytes:
         """What it holds."""
@@ -82,6 +90,11 @@ class Pcr:
     number: int
     device: Path
 
+    @property
+    def folder(self) -> Path:
+        """See `Register`."""
+        return self.device.parent
+
     def read(self) -> bytes:
         """See `Register`."""
         with open_tpm(self.device) as tpm:
@@ -98,6 +111,26 @@ def extend_once(register: Register, name: str, build: Measured) -> bool:
 
     Raises `AttesterError` where it holds anything else, before or after: no evidence would match then.
     """
+    with _alone(register.folder):
+        return _extend_once(register, name, build)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """One launcher of this machine at a time: two that both read zeros would both extend."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # then the register is not there either, which reading it says
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _extend_once(register: Register, name: str, build: Measured) -> bool:
     found, wanted = register.read(), build.value(name)
     if found == wanted:
         return False

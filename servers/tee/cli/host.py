@@ -88,6 +88,7 @@ async def hosting(options: argparse.Namespace, context: Context) -> AsyncGenerat
             note, store = program.note, _store(options)
 
             def check() -> None:
+                program.check()
                 if note is not None:
                     store.check(note)
 

@@ -12,15 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from servers.interpreter import FROM_SOURCE
-from servers.tee.cli.context import Commands, Context, UserError, say
+from servers.tee.cli.context import Commands, Context, UserError, own_cache, say
 from servers.tee.cli.measure import build_of
 from servers.tee.measured import RTMR
 from servers.tee.registers import MEASUREMENTS, PCRS, Pcr, Register, Rtmr, extend_once
 from servers.tpm.attester import DEVICE
 
 SERVED = ("stdio", "http")
-STEERING = ("LD_", "PYTHON", "GLIBC_", "OPENSSL_")
-"""Variables that choose code for a process; none of them is handed on."""
+KEPT = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+OURS = "ETMCP_"
+"""What the server reads of its environment; of all else some variable chooses code for a process."""
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 def add(commands: Commands) -> None:
@@ -48,6 +50,11 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         raise UserError("launch starts http or stdio; say `etmcp-tee launch -- http`")
     if served.attester == "software":
         raise UserError("--attester software vouches without the register; leave it out, or start without launch")
+    if (where := file_system(own_cache(options))) not in IN_MEMORY:
+        raise UserError(
+            f"{options.cache}: on {where}; what is compiled there is run and not measured, so launch wants a folder in "
+            "memory; say etmcp-tee --cache /run/etmcp-tee launch ..."
+        )
     build = build_of(served)
     fresh = extend_once(_register(options), options.register, build)
     held = build.value(options.register).hex()
@@ -57,8 +64,19 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
 
 def handed_on(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what would choose code for the server."""
-    return {name: value for name, value in environ.items() if not name.startswith(STEERING)}
+    """The environment without what could choose code for the server."""
+    kept = {name: value for name, value in environ.items() if name in KEPT or name.startswith(OURS)}
+    return kept | {"LANG": "C.UTF-8"}
+
+
+def file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """The type of the file system that `folder` is on, "" where the kernel does not say. Raises `OSError`."""
+    device, found = folder.stat().st_dev, ""
+    for line in mounts.read_text().splitlines():  # proc(5): the device is the third, the type first behind the dash
+        before, _, behind = line.partition(" - ")
+        if before.split()[2] == f"{os.major(device)}:{os.minor(device)}":
+            found = behind.split()[0]
+    return found
 
 
 def _register(options: argparse.Namespace) -> Register:

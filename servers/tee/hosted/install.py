@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
 from servers.tee.hosted import HostedError, Wanted
+from servers.tee.hosted.digest import file_digest
 from servers.tee.hosted.fetch import APP, Registries
 from servers.tee.hosted.runtime import node, python
 from servers.tee.hosted.store import Note, Store
@@ -42,6 +43,20 @@ class Program:
     """Run in place of `argv[0]`, if its content is `told["sha256"]`."""
     note: Note | None = None
     """Set for a package: its files are checked before each run."""
+    script: tuple[Path, str] | None = None
+    """A file of this machine and the digest that receipts name; checked before each run too."""
+
+    def check(self) -> None:
+        """Raise `HostedError` where the script is not what receipts name."""
+        if self.script is None:
+            return
+        path, digest = self.script
+        try:
+            found = file_digest(path)
+        except OSError as e:
+            raise HostedError(f"{path}: {e.strerror}; put it back, and start the server again") from e
+        if found != digest:
+            raise HostedError(f"{path}: it is not what it was when this server started; start it again")
 
 
 async def install(wanted: Wanted, store: Store, registries: Registries) -> Program:

@@ -39,7 +39,7 @@ def _script(runtime: Runtime, before: tuple[str, ...], wanted: Wanted, policy: P
         raise HostedError(f"{file}: {e.strerror}; name a file that can be read") from e
     told = {"program": file.name, "sha256": sha256, "runtime": runtime.told()}
     argv = (*runtime.argv, *before, inside, *wanted.args[1:])
-    return Program(f"local:{file.name}", sha256[:12], argv, told, runtime.mounts)
+    return Program(f"local:{file.name}", sha256[:12], argv, told, runtime.mounts, script=(file, sha256))
 
 
 def _python(wanted: Wanted, policy: Policy, environ: Mapping[str, str]) -> Program:

@@ -10,6 +10,7 @@ import pytest
 
 from servers.attesters import AttesterError, nsm
 from servers.attesters.choice import KINDS, Chosen, KeyFileError, chosen, declare
+from servers.attesters.detect import Places, detect
 from servers.attesters.tsm import TsmAttester
 from servers.storage.__main__ import main as storage
 from servers.tee.__main__ import main as tee
@@ -72,6 +73,15 @@ def test_g31_a_tee_that_does_not_answer_is_not_replaced_by_a_tpm(tmp_path: Path,
     (tmp_path / "report").mkdir()
     with pytest.raises(AttesterError, match="report: No such file"):
         choose("--reports", str(tmp_path / "report"), "--tpm", str(tpm))
+
+
+def test_g31_a_td_whose_module_is_not_loaded_does_not_become_a_tpm(tmp_path: Path, tpm: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu tdx_guest\n")
+    places = Places(tmp_path / "none", processor=tmp_path / "cpuinfo", nsm=tmp_path / "none", tpm=tpm)
+    with pytest.raises(AttesterError, match="load the module tdx_guest"):
+        detect(places)
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu sev_snp\n")
+    assert detect(places) == "tpm"
 
 
 def test_a_device_that_does_not_work_is_seen_at_the_start(tdx: Place) -> None:

@@ -7,6 +7,7 @@ import marshal
 import secrets
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from attest.schemes.intel import TdxScheme
 from attest.schemes.tpm2 import TpmScheme
 from attest.verifier import AttestationResult, Verifier
 from servers.attesters import AttesterError
-from servers.tee.cli.launch import handed_on
+from servers.tee.cli.launch import IN_MEMORY, file_system, handed_on
 from servers.tee.measured import Measured
 from servers.tee.registers import Pcr, Rtmr, extend_once
 from servers.tpm.attester import TpmAttester
@@ -36,6 +37,7 @@ from tests.support.swtpm import SoftwareTpm
 from tests.tsm import Place, fake_configfs
 
 NOW = time.time_ns() // 1_000_000
+SHARED = "/dev/shm"  # noqa: S108 - a file system in memory
 INTEL = FakeIntel(NOW)
 BUILD, OTHER = Measured({"code": "00"}), Measured({"code": "11"})
 RTMRS = {1: octets("kernel", 48), 2: octets("command line", 48)}
@@ -49,6 +51,7 @@ class Register:
     lost: bool = False
     after: bytes = b""
     extended: list[bytes] = field(default_factory=list[bytes])
+    folder: Path = Path(__file__).parent
 
     def read(self) -> bytes:
         return self.held
@@ -120,8 +123,11 @@ def test_a_tpms_register(tpm: SoftwareTpm) -> None:
 
 
 def test_nothing_that_chooses_code_is_handed_on() -> None:
-    steering = dict.fromkeys(("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "GLIBC_TUNABLES", "OPENSSL_CONF"), "x")
-    assert handed_on({"PATH": "/bin", **steering}) == {"PATH": "/bin"}
+    steering = dict.fromkeys(
+        ("LD_PRELOAD", "PYTHONPATH", "GLIBC_TUNABLES", "OPENSSL_CONF", "GCONV_PATH", "LOCPATH", "LC_ALL"), "x"
+    )
+    ours = {"PATH": "/bin", "ETMCP_SECRET_A": "s"}
+    assert handed_on(ours | steering) == ours | {"LANG": "C.UTF-8"}
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +135,35 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return install(tmp_path_factory.mktemp("launched") / "environment")
 
 
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder for compiled code that no disk keeps."""
+    with tempfile.TemporaryDirectory(dir=SHARED) as folder:
+        assert file_system(Path(folder)) in IN_MEMORY
+        yield Path(folder)
+
+
+def test_compiled_code_comes_from_memory_or_the_server_does_not_start(
+    installed: Installed, machine: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "mounts").touch()
+    assert file_system(tmp_path, tmp_path / "mounts") == ""
+    if (where := file_system(Path.cwd())) in IN_MEMORY:
+        pytest.skip(f"the tests run on {where}")
+    words = ["launch", "--measurements", str(machine.measurements), "--", "http"]
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        done = installed.run("--cache", folder, *words)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "etmcp-tee --cache /run/etmcp-tee launch" in done.stderr
+    assert not any(Rtmr(machine.measurements).read())
+
+
 @contextmanager
-def launched(place: Installed, folder: Path, before: list[str], after: list[str]) -> Generator[int]:
+def launched(place: Installed, memory: Path, folder: Path, before: list[str], after: list[str]) -> Generator[int]:
     """A server over HTTP; yields its port once it listens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    command = place.tee("--cache", str(folder), "launch", *before, "--", "http", "--port", str(port), *after)
+    command = place.tee("--cache", str(memory), "launch", *before, "--", "http", "--port", str(port), *after)
     with (folder / "log").open("wb") as log, subprocess.Popen(command, env={}, cwd=folder, stderr=log) as process:
         try:
             wait_for(port, process)
@@ -161,7 +190,7 @@ def reference(register: str, value: bytes) -> dict[str, Any]:
 
 
 def test_a_policy_of_reference_values_tells_the_build_in_a_td(
-    installed: Installed, machine: Place, tmp_path: Path
+    installed: Installed, machine: Place, memory: Path, tmp_path: Path
 ) -> None:
     """The whole way of the recipe: measure, launch, quote, appraise; then again, then another build."""
     told = json.loads(installed.run("measure").stdout)
@@ -171,7 +200,7 @@ def test_a_policy_of_reference_values_tells_the_build_in_a_td(
     before = ["--measurements", str(machine.measurements)]
     after = ["--reports", str(machine.reports)]
     for said in ("rtmr3 holds", "rtmr3 held"):
-        with launched(installed, tmp_path, before, after) as port:
+        with launched(installed, memory, tmp_path, before, after) as port:
             result = appraised(port, TdxScheme(), endorsements, [*platform, told["policy"]])
             assert result.assurance == "hardware"
             assert result.claims.measurement["rtmr3"] == told["rtmr3"]
@@ -180,17 +209,17 @@ def test_a_policy_of_reference_values_tells_the_build_in_a_td(
         assert f"{said} {told['rtmr3']}" in (tmp_path / "log").read_text()
     (tmp_path / "policy.json").write_text('{"kind": "execution", "version": 1, "tier": "wasm"}')
     other = ["--", "http", *after, "--unsigned-policy", str(tmp_path / "policy.json")]
-    done = installed.run("launch", *before, *other)
+    done = installed.run("--cache", str(memory), "launch", *before, *other)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "restart the machine" in done.stderr
 
 
-def test_a_build_is_told_by_a_tpm(installed: Installed, tpm: SoftwareTpm, tmp_path: Path) -> None:
+def test_a_build_is_told_by_a_tpm(installed: Installed, tpm: SoftwareTpm, memory: Path, tmp_path: Path) -> None:
     told = json.loads(installed.run("measure", "--register", "pcr14").stdout)
     device = ["--tpm", str(tpm.path)]
     endorsements = Endorsements({"tpm": frozenset({TpmAttester(tpm.path).key_name()})})
     nowhere = ["--reports", str(tmp_path / "none")]
-    with launched(installed, tmp_path, ["--register", "pcr14", *device], [*device, *nowhere]) as port:
+    with launched(installed, memory, tmp_path, ["--register", "pcr14", *device], [*device, *nowhere]) as port:
         claims: Claims = appraised(port, TpmScheme(), endorsements, []).claims
     assert claims.measurement["pcr14"] == told["pcr14"]
 
@@ -208,9 +237,9 @@ def test_a_build_is_told_by_a_tpm(installed: Installed, tpm: SoftwareTpm, tmp_pa
     ids=["no-td", "no-tpm", "software", "no-server", "nothing", "no-policy"],
 )
 def test_what_cannot_be_measured_into_a_register_is_not_started(
-    words: list[str], said: str, installed: Installed, tmp_path: Path
+    words: list[str], said: str, installed: Installed, memory: Path, tmp_path: Path
 ) -> None:
-    done = installed.run("launch", *(word.replace("{tmp}", str(tmp_path)) for word in words))
+    done = installed.run("--cache", str(memory), "launch", *(word.replace("{tmp}", str(tmp_path)) for word in words))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
     assert said.replace("{tmp}", str(tmp_path)) in done.stderr
 
@@ -227,7 +256,9 @@ def test_a_launcher_that_may_run_other_code_than_is_measured_refuses(installed: 
     assert not any(Rtmr(machine.measurements).read())
 
 
-def test_compiled_code_beside_the_source_does_not_run(installed: Installed, machine: Place, tmp_path: Path) -> None:
+def test_compiled_code_beside_the_source_does_not_run(
+    installed: Installed, machine: Place, memory: Path, tmp_path: Path
+) -> None:
     """Python takes a compiled file for its source if date and size of that are in it: whoever writes one would run code
     that no measurement shows."""
     source, marker = installed.packages / "servers" / "pin.py", tmp_path / "marker"
@@ -243,7 +274,7 @@ def test_compiled_code_beside_the_source_does_not_run(installed: Installed, mach
         assert marker.exists()  # so it is with any other start
         marker.unlink()
         before = ["--measurements", str(machine.measurements)]
-        with launched(installed, tmp_path, before, ["--reports", str(machine.reports)]):
+        with launched(installed, memory, tmp_path, before, ["--reports", str(machine.reports)]):
             assert not marker.exists()
     finally:
         compiled.unlink()

@@ -1,8 +1,12 @@
 """What a command line of a client's configuration means, or why it is not hosted."""
 
+from pathlib import Path
+
 import pytest
 
 from servers.tee.hosted import HostedError, Wanted
+from servers.tee.hosted.digest import file_digest
+from servers.tee.hosted.install import Program
 from servers.tee.hosted.naming import read
 
 MEANT = [
@@ -55,3 +59,16 @@ def test_what_could_fetch_something_else_is_refused(words: str, why: str | None)
         return
     with pytest.raises(HostedError, match=why):
         read(words.split())
+
+
+def test_a_script_that_is_another_file_by_now_is_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "s.py"
+    file.write_text("1")
+    program = Program("local:s.py", "0", (), script=(file, file_digest(file)))
+    program.check()
+    file.write_text("2")
+    with pytest.raises(HostedError, match="start it again"):
+        program.check()
+    file.unlink()
+    with pytest.raises(HostedError, match="No such file"):
+        program.check()
