@@ -1,6 +1,6 @@
 """AWS Nitro Enclaves: the attestation document that the Nitro Security Module (NSM) signs for its enclave.
 
-A COSE_Sign1 (RFC 9052), untagged, with its certificates inside. Our attester puts the 64 bytes of report_data into
+A COSE_Sign1 (RFC 9052) with its certificates inside; the NSM puts no tag before it. Our attester puts the 64 bytes of report_data into
 `user_data`, which the hypervisor passes on as it is. The document has a date and its key lives three hours, so the
 chain has to hold at that date and again at the time of the check: for a receipt, the time at which it was signed.
 Source: github.com/aws/aws-nitro-enclaves-nsm-api, docs/attestation_process.md.
@@ -28,6 +28,8 @@ SKEW_MS = 60_000
 
 PROTECTED = b"\xa1\x01\x38\x22"
 """{1: -35}: the algorithm is ES384 (RFC 9053 section 2.1)."""
+TAG = b"\xd2"
+"""18, COSE_Sign1 (RFC 9052 section 2). It is not signed, and tools put it on or take it off."""
 HALF = 48
 OPTIONAL = {"public_key": 1024, "user_data": 512, "nonce": 512}
 """The longest that AWS lets an enclave put there."""
@@ -92,15 +94,16 @@ class NitroScheme:
 def _read(body: bytes) -> _Document:
     if len(body) > MAX_SIZE:
         raise EvidenceError("malformed", f"a Nitro document has at most {MAX_SIZE} bytes")
-    match _decode(body, "the Nitro document"):
+    untagged = body.removeprefix(TAG)
+    match _decode(untagged, "the Nitro document"):
         case [bytes(protected), unprotected, bytes(payload), bytes(signature)]:
             pass
         case _:
-            raise EvidenceError("malformed", "the Nitro document is not a COSE_Sign1 without a tag")
+            raise EvidenceError("malformed", "the Nitro document is not a COSE_Sign1")
     # Protected headers by their one encoding, none unprotected: nothing is left that could name another algorithm.
     if protected != PROTECTED or unprotected != {} or len(signature) != 2 * HALF:
         raise EvidenceError("malformed", "the Nitro document is not signed with ES384, or has other headers")
-    if cbor2.dumps((protected, unprotected, payload, signature)) != body:
+    if cbor2.dumps((protected, unprotected, payload, signature)) != untagged:
         raise EvidenceError("malformed", "the Nitro document has more than its one encoding")
     decoded = _decode(payload, "the Nitro payload")
     members: dict[Any, Any] = cast(dict[Any, Any], decoded) if isinstance(decoded, dict) else {}
