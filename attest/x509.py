@@ -44,8 +44,9 @@ def load_certificate(data: bytes, what: str) -> x509.Certificate:
 
 def load_certificates(data: bytes, what: str, *, maximum: int = MAX_CERTIFICATES) -> list[x509.Certificate]:
     """One certificate to `maximum` of them in the order of `data`: PEM, or DER end to end. Code `malformed`."""
-    if data.lstrip()[: len(_PEM)] == _PEM:
-        if len(data) > maximum * 2 * MAX_CERTIFICATE or data.count(b"-----BEGIN CERTIFICATE-----") > maximum:
+    # Tools write words before and between certificates, and RFC 7468 section 2 lets them; not where DER begins.
+    if _PEM in data and data[0] != _SEQUENCE:
+        if len(data) > maximum * 2 * MAX_CERTIFICATE or data.count(_PEM) > maximum:
             raise EvidenceError("malformed", f"{what}: more than {maximum} certificates, or too long")
         found = _strictly(lambda: x509.load_pem_x509_certificates(data), what)
     else:

@@ -37,6 +37,7 @@ NOW = 1_795_176_000_000
 AMD, AWS = FakeAmd(NOW), FakeAws(NOW)
 BEGIN, END = moment(NOW) - timedelta(days=1), moment(NOW) + timedelta(days=1)
 PEM = AMD.leaf.public_bytes(Encoding.PEM)
+OLD_PEM = PEM.replace(b"CERTIFICATE", b"X509 CERTIFICATE")
 DER = der(AMD.leaf)
 ROOT_KEY, LEAF_KEY = p384_key("line root"), p384_key("line leaf")
 LINE = (AWS.leaf, AWS.zone, AWS.region, AWS.root)
@@ -48,7 +49,13 @@ LINE = (AWS.leaf, AWS.zone, AWS.region, AWS.root)
         pytest.param(DER, "", id="DER"),
         pytest.param(PEM, "", id="PEM"),
         pytest.param(b"\n" + PEM, "", id="PEM after a line"),
+        pytest.param(b"subject=CN = SEV-VCEK\n" + PEM, "", id="PEM after words"),
+        pytest.param(b"0 s:CN = SEV-VCEK\n" + PEM, "malformed", id="PEM after words that begin as DER does"),
+        pytest.param(b"\xef\xbb\xbf" + PEM.replace(b"\n", b"\r\n"), "", id="PEM from Windows"),
+        pytest.param(OLD_PEM, "", id="PEM with the older label"),
+        pytest.param(OLD_PEM + OLD_PEM, "malformed", id="two with the older label"),
         pytest.param(DER + b"\0", "malformed", id="a byte behind it"),
+        pytest.param(DER + PEM, "malformed", id="PEM behind it"),
         pytest.param(DER[:-1], "malformed", id="a byte less"),
         pytest.param(DER + DER, "malformed", id="two"),
         pytest.param(PEM + PEM, "malformed", id="two in PEM"),
