@@ -140,7 +140,7 @@ def read_report(raw: bytes) -> Report:
     if (key := flags >> 2 & 7) >= len(KINDS):
         raise EvidenceError("signature", f"the SEV-SNP report is not signed by a VCEK or VLEK but by key {key}")
     cpu = (raw[0x188], raw[0x189], raw[0x18A]) if version >= 3 else None
-    products = _products(cpu)
+    products = _products(cpu, raw[0x1A0:0x1E0])
     turin = products == ("turin",)
     if turin and any(raw[0x1A8:0x1E0]):
         raise EvidenceError("malformed", "the SEV-SNP report has a chip id longer than Turin's")
@@ -222,9 +222,14 @@ def _check_reserved(raw: bytes, version: int, policy: int, flags: int, vmpl: int
             raise EvidenceError("malformed", f"the SEV-SNP report has reserved bits in its {name}")
 
 
-def _products(cpu: tuple[int, int, int] | None) -> tuple[str, ...]:
-    """The products that a processor may be, from its CPUID family and model; before version 3 reports do not say."""
+def _products(cpu: tuple[int, int, int] | None, chip: bytes) -> tuple[str, ...]:
+    """The products that a processor may be, from its CPUID family and model.
+
+    Version 2 does not say; there Turin, whose first firmware wrote it, shows in a chip id of 8 bytes.
+    """
     match cpu:
+        case None if any(chip[:8]) and not any(chip[8:]):
+            return ("turin",)
         case None:
             return ("milan", "genoa")
         case (0x19, model, _) if model <= 0x0F:
