@@ -1,8 +1,9 @@
 """AWS Nitro Enclaves: the attestation document that the Nitro Security Module (NSM) signs for its enclave.
 
-A COSE_Sign1 (RFC 9052) with its certificates inside; the NSM puts no tag before it. Our attester puts the 64 bytes of report_data into
-`user_data`, which the hypervisor passes on as it is. The document has a date and its key lives three hours, so the
-chain has to hold at that date and again at the time of the check: for a receipt, the time at which it was signed.
+A COSE_Sign1 (RFC 9052) with its certificates inside; the NSM puts no tag before it. Our attester puts the 64 bytes of
+report_data into `user_data`, which the hypervisor passes on as it is. The document has a date and its key lives three
+hours, so the chain has to hold at that date and again at the time of the check: for a receipt, the time at which it was
+signed.
 Source: github.com/aws/aws-nitro-enclaves-nsm-api, docs/attestation_process.md.
 """
 
@@ -54,9 +55,15 @@ class _Document:
 
 
 class NitroScheme:
-    """Opens attestation documents of Nitro Enclaves."""
+    """Opens attestation documents of Nitro Enclaves.
+
+    `late_ms`: how late our clock may be where a certificate has just begun.
+    """
 
     media_types: Sequence[str] = (MEDIA_TYPE,)
+
+    def __init__(self, *, late_ms: int = SKEW_MS) -> None:
+        self._late_ms = late_ms
 
     def wants(self, evidence: Evidence) -> Sequence[str]:  # noqa: ARG002
         """Nothing: a document brings its certificates along, and the root is an anchor."""
@@ -69,7 +76,7 @@ class NitroScheme:
             raise EvidenceError("not_yet_valid", "the Nitro document is dated in the future; compare the two clocks")
         check_chain(document.chain)
         check_validity(document.chain, document.timestamp)
-        check_validity(document.chain, max(document.timestamp, now))
+        check_validity(document.chain, max(now, min(document.timestamp, now + self._late_ms)))
         r, s = (int.from_bytes(half, "big") for half in (document.signature[:HALF], document.signature[HALF:]))
         check_p384(document.chain[0], r, s, document.signed, "the Nitro document")
         root = fingerprint(document.chain[-1])

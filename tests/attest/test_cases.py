@@ -17,16 +17,18 @@ from attest.document import sign_policy
 from attest.errors import EvidenceError
 from attest.groth16.conventions import Points
 from attest.trust import FORMAT
+from attest.x509 import milliseconds
 from tests.attest.made import signing_key
 from tests.attest.test_cli import run
 from tests.attest.zk.minted import PLAIN, plain_proof
 from tests.pki.amd import FakeAmd
-from tests.pki.aws import FakeAws
+from tests.pki.aws import FakeAws, pcrs
 from tests.pki.intel import FakeIntel
 
 NOW = 1_795_176_000_000
 TD, SGX, AMD, AWS = FakeIntel(NOW), FakeIntel(NOW, "sgx"), FakeAmd(NOW), FakeAws(NOW)
 CHAIN, LEAF, _ = AMD.names()
+BEGIN, END = milliseconds(AWS.leaf.not_valid_before_utc), milliseconds(AWS.leaf.not_valid_after_utc)
 NOBODY = Endorsements({})
 Json = dict[str, Any]
 
@@ -51,6 +53,7 @@ def minted(folder: Path) -> Path:
         "report-debug": AMD.report(policy=0xB0000),
         "other-report": FakeAmd(NOW, name="other").report(),
         "document": AWS.document(),
+        "document-debug": AWS.document(registers=pcrs(debug=True)),
         "td.json": TD.collateral(),
         "sgx.json": SGX.collateral(),
         "old.json": TD.collateral(tcb=out_of_date),
@@ -74,6 +77,12 @@ def minted(folder: Path) -> Path:
         case("report-debug-too", "snp", "reject", evidence="report-debug", leaf="vcek", chain="chain"),
         case("another-chip", "snp", "reject", evidence="other-report", leaf="vcek", chain="chain"),
         case("document", "nitro", "ok", evidence="document"),
+        case("document-debug", "nitro", "debug", evidence="document-debug"),
+        case("document-debug-too", "nitro", "reject", evidence="document-debug"),
+        case("document-a-second-early", "nitro", "not_yet_valid", BEGIN - 1000, evidence="document"),
+        case("document-in-its-first-second", "nitro", "ok", BEGIN, evidence="document"),
+        case("document-in-its-last-second", "nitro", "ok", END, evidence="document"),
+        case("document-a-second-late", "nitro", "expired", END + 1000, evidence="document"),
         case("no-such-kind", "sev", "unsupported", evidence="report"),
     ]
     snarkjs = {"vk": PLAIN.key.to_snarkjs(), "proof": plain_proof().to_json(), "public": ["42"]}
@@ -95,7 +104,7 @@ def test_every_minted_case_gets_its_verdict_and_the_exit_code_says_so(tmp_path: 
     lines = done.stdout.splitlines()
     assert lines[0] == "td: UpToDate, expected UpToDate: agreed"
     assert lines[2].startswith("td-debug: reject [debug], expected debug: agreed (")
-    assert lines[-1] == "16 of 16 agreed"
+    assert lines[-1] == "22 of 22 agreed"
 
 
 def test_under_the_vendors_roots_alone_none_of_them_passes(tmp_path: Path) -> None:
