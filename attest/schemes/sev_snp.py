@@ -34,7 +34,7 @@ SCHEME = "amd-sev-snp"
 VENDOR = "amd"
 
 OID = "1.3.6.1.4.1.3704.1"
-PRODUCT_NAME, HARDWARE_ID, SPL = f"{OID}.2", f"{OID}.4", f"{OID}.3"
+PRODUCT_NAME, HARDWARE_ID, PROVIDER, SPL = f"{OID}.2", f"{OID}.4", f"{OID}.5", f"{OID}.3"
 BRANDS = {
     "milan": frozenset({"Milan"}),
     "genoa": frozenset({"Genoa", "Bergamo", "Siena"}),
@@ -76,13 +76,16 @@ class SevSnpScheme:
         report, table = _read(evidence)
         chain = _find(report, table, endorsements.documents)
         _check_certificates(chain, report.kind, now)
-        spl = _extensions(chain.leaf)
-        chip = _check_platform(report, spl)
+        extensions = _extensions(chain.leaf)
+        chip = _check_platform(report, extensions)
         check_p384(chain.leaf, report.r, report.s, report.body, "the SEV-SNP report")
         end = expiry(chain.line)
         if chain.crl is not None and chain.crl.next_update_utc is not None:
             end = min(end, milliseconds(chain.crl.next_update_utc))
         root = fingerprint(chain.root)
+        told = {"product": chain.product, "key": report.kind.upper()}
+        if PROVIDER in extensions:
+            told["provider"] = _text(extensions[PROVIDER])
         tcb = report.reported
         versions = {"bootloader": tcb.bootloader, "tee": tcb.tee, "snp": tcb.snp, "microcode": tcb.microcode}
         return Claims(
@@ -96,7 +99,7 @@ class SevSnpScheme:
             expires_at=end,
             measurement={"measurement": report.body[0x90:0xC0].hex(), "hostdata": report.body[0xC0:0xE0].hex()},
             launch=frozenset({"measurement"}),
-            details=report.details() | {"product": chain.product, "key": report.kind.upper()},
+            details=report.details() | told,
             tcb=Tcb(versions=versions | ({"fmc": tcb.fmc} if chain.product == "turin" else {})),
             instance=f"chip:{chip.hex()}" if chip else None,
             collateral_date=None if chain.crl is None else milliseconds(chain.crl.last_update_utc),
@@ -118,7 +121,11 @@ def _find(report: Report, table: Mapping[str, bytes], documents: Mapping[str, by
     missing = ""
     for product in report.products:
         chain, leaf, crl = _names(report, product)
-        data = documents.get(leaf, table.get(report.kind))
+        if report.kind == "vlek":
+            # A provider has one for each region, all of the same name: the report's own is the one beside it.
+            data = table.get("vlek", documents.get(leaf))
+        else:
+            data = documents.get(leaf, table.get("vcek"))
         if data is None:
             missing = missing or f"there is no {leaf}, the {report.kind.upper()} certificate"
             continue
@@ -151,8 +158,8 @@ def _check_certificates(chain: _Chain, kind: str, now: int) -> None:
     check_validity(chain.line, now)
     if chain.crl is not None:
         check_crl(chain.crl, chain.root, now)
-        if is_revoked(chain.crl, chain.signer) or is_revoked(chain.crl, chain.leaf):
-            raise EvidenceError("revoked", f"AMD has revoked the certificate of {signer} or of the chip")
+        if any(is_revoked(chain.crl, certificate) for certificate in chain.line):
+            raise EvidenceError("revoked", f"AMD has revoked the certificate of {signer}, of its root or of the chip")
 
 
 def _check_platform(report: Report, told: Mapping[str, bytes]) -> bytes:
@@ -189,7 +196,7 @@ def _extensions(leaf: x509.Certificate) -> Mapping[str, bytes]:
 def _text(value: bytes | None) -> str:
     """An IA5String of less than 128 characters."""
     if value is None or len(value) < 2 or value[0] != 0x16 or value[1] != len(value) - 2 or not value.isascii():
-        raise EvidenceError("chain", "the leaf certificate names no product")
+        raise EvidenceError("chain", "the leaf certificate names no product or provider")
     return value[2:].decode("ascii")
 
 

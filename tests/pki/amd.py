@@ -50,6 +50,7 @@ class FakeAmd:
     tcb: Versions = (4, 0, 24, 219, 0)
     name: str = "amd"
     chip: bytes = field(default=b"")
+    provider: str = "CN=cc-us-east-2.example"
 
     @property
     def title(self) -> str:
@@ -69,8 +70,8 @@ class FakeAmd:
 
     @property
     def key(self) -> ec.EllipticCurvePrivateKey:
-        """The chip's endorsement key."""
-        return p384_key(f"{self.name} {self.product} {self.kind}")
+        """The chip's endorsement key, or the provider's."""
+        return p384_key(f"{self.name} {self.product} {self.kind if self.kind == 'vcek' else self.provider}")
 
     @cached_property
     def ark(self) -> x509.Certificate:
@@ -142,7 +143,7 @@ class FakeAmd:
         if self.kind == "vcek":
             extensions["4"] = hwid or self.chip_id[: 8 if self.product == "turin" else 64]
         else:
-            extensions["5"] = b"\x16\x04fake"
+            extensions["5"] = b"\x16" + bytes([len(self.provider)]) + self.provider.encode()
         extensions.pop(without, None)
         return issue(
             subject or f"SEV-{self.kind.upper()}",

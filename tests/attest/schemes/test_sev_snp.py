@@ -114,6 +114,16 @@ def test_documents_come_before_the_table() -> None:
     assert code(AMD.report() + AMD.table({"vcek": stale}), trusting(AMD, chain)) == "tcb"
 
 
+def test_a_vlek_beside_the_report_comes_before_the_document_which_may_be_of_another_region() -> None:
+    here, there = FakeAmd(NOW, kind="vlek"), FakeAmd(NOW, kind="vlek", provider="CN=cc-eu-west-1.example")
+    assert here.names() == there.names()
+    claims = opened(there.report() + there.table({"vlek": there.leaf}), trusting(here))
+    assert claims.details["provider"] == "CN=cc-eu-west-1.example"
+    assert opened(here.report(), trusting(here)).details["provider"] == "CN=cc-us-east-2.example"
+    assert "provider" not in opened(AMD.report()).details
+    assert code(there.report(), trusting(here)) == "signature"
+
+
 def test_under_no_anchor_it_opens_and_says_so() -> None:
     assert opened(AMD.report(), replace(trusting(), anchors={})).standing == "unknown"
     tested = replace(trusting(), anchors={}, test_anchors={"amd": frozenset({AMD.root_sha256})})

@@ -97,6 +97,7 @@ LATER = moment(NOW) + timedelta(days=1)
     ("g14-another-revoked", AMD.crl([4711]), ""),
     ("g14-ask-revoked", AMD.crl([4711, AMD.ask.serial_number]), "revoked"),
     ("g14-leaf-revoked", AMD.crl([AMD.leaf.serial_number]), "revoked"),
+    ("g14-ark-revoked", AMD.crl([AMD.ark.serial_number]), "revoked"),
     ("g14-flipped", AMD.crl()[:-1] + bytes([AMD.crl()[-1] ^ 1]), "chain"),
     ("g14-empty", b"", "malformed"),
     ("g14-a-certificate", der(AMD.ask), "malformed"),
