@@ -39,6 +39,7 @@ NOW = 1_795_176_000_000
 DATA = bytes(range(64))
 TDX, SGX = FakeIntel(NOW), FakeIntel(NOW, "sgx")
 MILAN, GENOA = FakeAmd(NOW), FakeAmd(NOW, "genoa")
+LISTED = MILAN.documents(crl=MILAN.crl())
 AWS, TPM, VTPM, GPU = FakeAws(NOW), FakeTpm(NOW), FakeTpm(NOW, "rsassa", "azure"), FakeNvidia(NOW)
 
 
@@ -60,7 +61,7 @@ def trust() -> Endorsements:
         "tpm": frozenset({TPM.key_name}),
         "nvidia": frozenset({GPU.root_sha256}),
     }
-    return Endorsements(anchors, TDX.documents | SGX.documents | MILAN.documents() | GENOA.documents())
+    return Endorsements(anchors, TDX.documents | SGX.documents | LISTED | GENOA.documents())
 
 
 @cache
@@ -82,10 +83,7 @@ def targets() -> Mapping[str, Target]:
     }
     documents = {
         "intel collateral": _endorsed(TdxScheme(), TDX.quote(report_data=DATA), TDX.document_name),
-        **{
-            f"amd {name.rpartition('/')[2][:5]}": _endorsed(SevSnpScheme(), MILAN.report(), name)
-            for name in MILAN.documents()
-        },
+        **{f"amd {name.rpartition('/')[2][:5]}": _endorsed(SevSnpScheme(), MILAN.report(), name) for name in LISTED},
     }
     return evidence | documents | _proofs() | _files()
 
