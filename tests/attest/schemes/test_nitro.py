@@ -8,10 +8,13 @@ import pytest
 
 from attest.claims import Endorsements
 from attest.evidence import Evidence
+from attest.policy import AllOf, Measurement, MinAssurance, NotDebug
 from attest.schemes.nitro import MEDIA_TYPE, NitroScheme
 from attest.schemes.roots import VENDOR_ROOTS
+from attest.verdict import verify_bundle
 from attest.x509 import milliseconds
-from tests.attest.schemes.enclave import AWS, NOW, code, opened, trusting
+from tests.attest.made import BINDING, STATEMENT, bundle, failure
+from tests.attest.schemes.enclave import AWS, NOW, SCHEME, code, opened, trusting
 from tests.pki.aws import INSTANCE, MODULE, pcrs
 
 HOUR = 3_600_000
@@ -57,6 +60,27 @@ def test_a_clock_that_is_a_minute_late_does_not_matter() -> None:
     """The key is three seconds old when the first document is signed."""
     assert code(AWS.document(), now=NOW - 60_000) == ""
     assert code(AWS.document(), now=NOW - 60_001) == "not_yet_valid"
+
+
+@pytest.mark.parametrize(
+    ("finished", "expected"),
+    [
+        pytest.param(NOW + 2000, "", id="at once"),
+        pytest.param(NOW - 59_000, "", id="by a clock that is late"),
+        pytest.param(NOW - 61_000, "not_yet_valid", id="before the document"),
+        pytest.param(NOW + 3 * HOUR, "", id="in the key's last second"),
+        pytest.param(NOW + 3 * HOUR + 1, "expired", id="after it"),
+    ],
+)
+def test_a_receipt_is_checked_years_later_as_of_its_own_time(finished: int, expected: str) -> None:
+    evidence = Evidence(MEDIA_TYPE, AWS.document(user_data=BINDING.report_data()))
+    said = replace(STATEMENT, received_at=finished, finished_at=finished)
+    policy = AllOf([NotDebug(), Measurement("pcr0", frozenset({pcrs()[0].hex()})), MinAssurance("hardware")])
+    years = NOW + 5 * 365 * 24 * HOUR
+    data = bundle(said, speaker=(evidence, BINDING)).encode()
+    verdict = verify_bundle(data, schemes=(SCHEME,), endorsements=trusting(), policy=policy, now=years)
+    assert failure(verdict) == (("evidence", expected) if expected else ("", ""))
+    assert verdict.assurance == ("none" if expected else "hardware")
 
 
 @pytest.mark.parametrize(("case", "expected"), [("nitro-prod", ""), ("nitro-prod2", ""), ("nitro-expired", "expired")])
