@@ -109,10 +109,24 @@ class Report:
             told["authorKeyDigest"] = self.body[0x110:0x140].hex()
         if self.cpu is not None:
             told["familyModel"] = "/".join(map(str, self.cpu))
-        bits = {"smtAllowed": 16, "migrationAgent": 18, "singleSocket": 20}
-        told |= {name: _word(self.policy >> bit) for name, bit in bits.items()}
+        if self.version >= 5:
+            told["launchMitigations"] = f"{_integer(self.body, 0x1F8, 8):#x}"
+            told["currentMitigations"] = f"{_integer(self.body, 0x200, 8):#x}"
+        told |= {name: _word(self.policy >> bit) for name, bit in _POLICY.items()}
         return told | {name: _word(self.platform_info >> bit) for name, bit in _PLATFORM.items()}
 
+
+_POLICY = {
+    "smtAllowed": 16,
+    "migrationAgent": 18,
+    "singleSocket": 20,
+    "cxlAllowed": 21,
+    "needsAes256Xts": 22,
+    "needsRaplDisabled": 23,
+    "needsCiphertextHiding": 24,
+    "pageSwapDisabled": 25,
+}
+"""The guest's policy, which firmware held the platform to; newer bits are 0 where firmware did not know them."""
 
 _PLATFORM = {
     "smtEnabled": 0,

@@ -42,22 +42,29 @@ def test_what_the_platform_says_is_told_in_words() -> None:
     details = opened(
         AMD.report(
             version=5,
-            policy=0x1F0000,
+            policy=0x3570000,
             vmpl=2,
             guest_svn=7,
             platform_info=0xA1,
-            patches={0x48: b"\x01", 0xE0: b"\x0a" * 48, 0x110: b"\x0b" * 48},
+            patches={0x48: b"\x01", 0xE0: b"\x0a" * 48, 0x110: b"\x0b" * 48, 0x1F8: b"\x0f", 0x200: b"\x1f"},
         )
     ).details
     told = {
         "version": "5",
         "vmpl": "2",
         "guestSvn": "7",
-        "policy": "0x1f0000",
+        "policy": "0x3570000",
+        "launchMitigations": "0xf",
+        "currentMitigations": "0x1f",
         "platformInfo": "0xa1",
         "smtAllowed": "yes",
         "migrationAgent": "yes",
         "singleSocket": "yes",
+        "cxlAllowed": "no",
+        "needsAes256Xts": "yes",
+        "needsRaplDisabled": "no",
+        "needsCiphertextHiding": "yes",
+        "pageSwapDisabled": "yes",
         "smtEnabled": "yes",
         "tsmeEnabled": "no",
         "eccEnabled": "no",
@@ -74,6 +81,7 @@ def test_what_the_platform_says_is_told_in_words() -> None:
     assert (plain["smtAllowed"], plain["migrationAgent"], plain["singleSocket"]) == ("no", "no", "no")
     assert "authorKeyDigest" not in plain
     assert "familyModel" not in plain
+    assert "launchMitigations" not in plain
 
 
 def test_it_asks_for_documents_by_name() -> None:
