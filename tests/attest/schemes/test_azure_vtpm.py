@@ -216,6 +216,13 @@ def test_the_verifier_refuses(tried: bytes, expected: str) -> None:
     assert appraised(evidence(tried), covering()) == expected
 
 
+@pytest.mark.parametrize("register", [2, 4, 8, 9, 12, 13, 14])
+def test_g24_hardware_knows_whatever_was_run_before_the_server(register: int) -> None:
+    """Drivers that the firmware was told to load from a disk are in PCR 2 alone."""
+    other = VTPM.attested(DATA, banks={"sha256": PCRS | {register: b"\1" * 32}})
+    assert appraised(evidence(attested=other), covering()) == "measurement"
+
+
 def test_g24_only_pcr_16_where_pcr_4_is_asked() -> None:
     only = VTPM.attested(DATA, banks={"sha256": pcrs(registers=(16,))})
     assert appraised(evidence(attested=only), covering()) == "measurement"
