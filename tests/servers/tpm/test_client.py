@@ -2,15 +2,14 @@
 
 import hashlib
 import socket
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from servers.tpm.client import Tpm, open_tpm
 from servers.tpm.errors import TpmError
+from tests.support.swtpm import answering
 
 TRUSTED_BOOT_ONLY = 17
 """Starts at all ones, and only a dynamic launch may extend it."""
@@ -73,33 +72,6 @@ def test_what_is_refused_is_said_in_words(device: Path, case: str) -> None:
         assert tpm.read([0])  # and the TPM is still of use
 
 
-@contextmanager
-def answering(path: Path, answer: bytes | None) -> Generator[None]:
-    """At `path` something that answers each command with `answer`; None: never."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen()
-    over = threading.Event()
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(4096)
-            if answer is None:
-                over.wait()
-            else:
-                connection.sendall(answer)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        listener.close()
-
-
 NO_TPM: dict[str, tuple[bytes | None, str]] = {
     "silence": (None, "did not answer in 0.05 s"),
     "nothing": (b"", "ended in the middle"),
@@ -127,6 +99,16 @@ def test_what_is_no_tpm_is_an_error_in_time(tmp_path: Path, case: str) -> None:
     timeout = 0.05 if answer is None else 30
     with answering(path, answer), open_tpm(path, timeout) as tpm, pytest.raises(TpmError, match=words):
         tpm.read([0])
+
+
+def test_what_accepts_nobody_is_an_error_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "tpm"
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(path))
+        listener.listen(0)
+        waiting.connect(str(path))  # as many as wait
+        with pytest.raises(TpmError, match=r"did not answer in 0.05 s"), open_tpm(path, timeout=0.05):
+            pass
 
 
 def test_a_late_answer_is_not_taken_for_the_next_commands(tmp_path: Path) -> None:
