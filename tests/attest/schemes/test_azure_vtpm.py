@@ -101,6 +101,14 @@ def test_the_claims_say_what_the_platform_and_the_quote_say(digest: int) -> None
     assert claims.tcb is not None
 
 
+@pytest.mark.parametrize("odd", [7, None, ["x"], {"vmpl": "3"}, "x" * 65], ids=str)
+def test_what_the_paravisor_says_in_another_form_is_left_out(odd: Any) -> None:
+    for told in (odd, {"secure-boot": odd, "vmUniqueId": odd}):
+        data = runtime(jwk(AK), **{"vm-configuration": told})
+        details = SCHEME.open(vouching(data), trusting(), NOW).details
+        assert (details["vmpl"], details.keys() & {"secureBoot", "consoleEnabled", "vmUniqueId"}) == ("0", set())
+
+
 def test_it_asks_for_what_the_report_inside_needs() -> None:
     assert set(SCHEME.wants(evidence())) >= set(AMD.documents())
     with pytest.raises(EvidenceError, match="malformed"):

@@ -201,6 +201,7 @@ def test_a_signature_is_refused(tried: Evidence, expected: str) -> None:
     ("g22-scheme-over-sha1", with_key(TPM.public(patch={14: b"\x00\x04"})), "unsupported"),
     ("g22-other-curve", with_key(TPM.public(patch={16: b"\x00\x10"})), "unsupported"),
     ("g22-curve-of-other-size", with_key(TPM.public(patch={16: b"\x00\x04"})), "malformed"),
+    ("g22-key-derivation", with_key(TPM.public(patch={18: b"\x00\x20"})), "unsupported"),
     ("g22-no-point", with_key(TPM.public(patch={22: b"\x01" * 32})), "malformed"),
     ("g22-keyed-hash", with_key(TPM.public(patch={0: b"\x00\x08"})), "unsupported"),
     ("g22-rsa-size", with_key(RSA.public(patch={16: b"\x04\x00"}), RSA), "malformed"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_what_is_refused_is_said_in_words(device: Path, case: str) -> None:
         assert tpm.read([0])  # and the TPM is still of use
 
 
+PCR_0 = bytes.fromhex("80010000003e00000000 00000000 00000001 000b03010000 00000001 0020") + bytes(32)
+
 NO_TPM: dict[str, tuple[bytes | None, str]] = {
     "silence": (None, "did not answer in 0.05 s"),
     "nothing": (b"", "ended in the middle"),
@@ -112,11 +115,26 @@ def test_what_accepts_nobody_is_an_error_in_time(tmp_path: Path) -> None:
 
 
 def test_a_late_answer_is_not_taken_for_the_next_commands(tmp_path: Path) -> None:
+    """Whoever answers here does so when the next command comes."""
     path = tmp_path / "tpm"
-    with answering(path, None), open_tpm(path, timeout=0.05) as tpm:
-        for _ in range(2):
-            with pytest.raises(TpmError, match="did not answer"):
-                tpm.read([0])
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while connection.recv(4096):
+                    if connection.recv(4096):
+                        connection.sendall(PCR_0)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with open_tpm(path, timeout=0.05) as tpm:
+            for _ in range(3):
+                with pytest.raises(TpmError, match="did not answer"):
+                    tpm.read([0])
+        thread.join()
 
 
 def test_where_there_is_no_tpm_the_error_says_what_to_do(tmp_path: Path) -> None:
