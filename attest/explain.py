@@ -25,9 +25,10 @@ LAUNCH: Mapping[str, frozenset[str]] = {
     "intel-sgx": frozenset({"mrenclave"}),
     "amd-sev-snp": frozenset({"measurement"}),
     "aws-nitro": frozenset({"pcr0"}),
-    "azure-vtpm": frozenset({"measurement", "pcr4"}),
+    "azure-vtpm": frozenset({"measurement", "pcr2", "pcr4", "pcr8", "pcr9", "pcr12", "pcr13", "pcr14"}),
 }
 """By hardware scheme: what its claims will name as `launch` (`attest.claims.Claims`)."""
+OF_AMD = frozenset({"amd-sev-snp", "azure-vtpm"})
 Verb = Literal["Requires", "Allows", "Denies", "Limits", "Notes"]
 """What must hold; what may be done; what may not whatever is allowed; how much; what a reader may overlook."""
 
@@ -86,7 +87,7 @@ def warnings(policy: Policy) -> list[str]:
         notes += _uncovered(accepted, frozenset(rule.register for rule in rules if isinstance(rule, Measurement)))
     if not any(isinstance(rule, MinAssurance) and rule.level != "none" for rule in rules):
         notes.append("no assurance is asked for, so that a process may vouch for itself")
-    if asked and "amd-sev-snp" in accepted and not any(isinstance(rule, MinTcb) for rule in rules):
+    if asked and accepted & OF_AMD and not any(isinstance(rule, MinTcb) for rule in rules):
         notes.append("AMD publishes no TCB status: without minTcb its firmware may be as old as it likes")
     if asked and not any(isinstance(rule, Instances) for rule in rules):
         notes.append("no machine is named: a genuine one elsewhere with the same program passes too")

@@ -13,11 +13,11 @@ PRESETS: Mapping[str, Policy] = {
             TcbStatus(frozenset({"UpToDate", "SWHardeningNeeded"})),
             AnyOf(
                 (
-                    Schemes(frozenset({"intel-tdx", "intel-sgx", "aws-nitro", "azure-vtpm"})),
+                    Schemes(frozenset({"intel-tdx", "intel-sgx", "aws-nitro"})),
                     # Nobody else in the guest, and nobody outside who may move it, stands above what was measured.
                     AllOf(
                         (
-                            Schemes(frozenset({"amd-sev-snp"})),
+                            Schemes(frozenset({"amd-sev-snp", "azure-vtpm"})),
                             Detail("vmpl", frozenset({"0"})),
                             Detail("migrationAgent", frozenset({"no"})),
                         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attest.canonical import canonical
 from attest.claims import Claims, Endorsements
@@ -120,7 +121,7 @@ class TpmScheme:
             measurement=told.attested.measurement,
             launch=LAUNCH,
             details=details(quote) | {"key": name, "keyTrust": "pinned" if pinned else "certified"},
-            instance=f"tpm:{name}",
+            instance=f"tpm:{_digest(key)}",
         )
 
 
@@ -130,6 +131,13 @@ def key_name(public: bytes) -> str:
     It covers what the key may do besides the key, so it is what an operator pins.
     """
     return hashlib.sha256(public).hexdigest()
+
+
+def _digest(key: AttestationKey) -> str:
+    """SHA-256 of the key alone. Its name does not say which machine this is: a certificate leaves open the rest of what
+    the name covers, so that a machine which a policy denies could show its key under another name.
+    """
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def _key(public: Public) -> AttestationKey:

@@ -29,12 +29,13 @@ AttestationKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 LAUNCHER_REGISTER = 14
 """The PCR that our launcher extends: one that nothing but a restart resets, and that only shim's key list shares."""
-LAUNCH = frozenset({"pcr4", "pcr8", "pcr9", "pcr12", "pcr13", f"pcr{LAUNCHER_REGISTER}"})
+LAUNCH = frozenset({"pcr2", "pcr4", "pcr8", "pcr9", "pcr12", "pcr13", f"pcr{LAUNCHER_REGISTER}"})
 """What has to be known of a machine that measures before its quote speaks for the program behind our launcher.
 
-PCR 4 the boot loader or unified kernel image (TCG PC Client Platform Firmware Profile, 2.3.4); 8 and 9 what GRUB was
-told and what it and the kernel's stub loaded, initial RAM disks among it; 12 and 13 what was added to a unified image:
-command lines, credentials, extensions (UAPI Group, Linux TPM PCR Registry). One that is not used is all zeros.
+PCR 2 the drivers that the firmware loads, from a disk too, and 4 the boot loader or unified kernel image (TCG PC Client
+Platform Firmware Profile, 2.3; EDK II, DxeTpm2MeasureBootLib); 8 and 9 what GRUB was told and what it and the kernel's
+stub loaded, initial RAM disks among it; 12 and 13 what was added to a unified image: command lines, credentials,
+extensions (UAPI Group, Linux TPM PCR Registry). One of 8 to 14 that is not used is all zeros.
 """
 MAX_STRUCTURE = 2048
 RSA_SIZES = range(2048, 4097)

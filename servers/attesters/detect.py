@@ -9,7 +9,7 @@ from servers.attesters import AttesterError, nsm, tsm
 from servers.attesters.tsm import Configfs
 from servers.tpm import attester as tpm
 from servers.tpm.client import open_tpm
-from servers.tpm.errors import TpmError
+from servers.tpm.errors import NO_SUCH_INDEX, TpmError
 
 Tee = Literal["tdx", "sev-snp", "nitro", "azure", "tpm"]
 MODULES: Mapping[str, Tee] = {"tdx_guest": "tdx", "sev_guest": "sev-snp"}
@@ -66,7 +66,7 @@ def _has_hcl_report(device: Path) -> bool:
         try:
             opened.read_nv(tpm.AZURE_REPORT)
         except TpmError as e:
-            if e.code == 0:
+            if e.code != NO_SUCH_INDEX:
                 raise
-            return False  # the TPM itself says that it has none
+            return False
     return True

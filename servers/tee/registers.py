@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from attest.schemes.tpm_quote import LAUNCHER_REGISTER
+from attest.schemes.tpm_quote import LAUNCH, LAUNCHER_REGISTER
 from servers.attesters import AttesterError
 from servers.attesters.tsm import failure
 from servers.tee.measured import RTMR, Measured
@@ -21,8 +21,8 @@ from servers.tpm.client import open_tpm
 
 MEASUREMENTS = Path("/sys/devices/virtual/misc/tdx_guest/measurements")
 SHA384 = 48
-PCRS = tuple(f"pcr{number}" for number in range(8, 16))
-"""Those of the operating system that only a restart resets."""
+PCRS = tuple(name for name in (f"pcr{number}" for number in range(8, 16)) if name in LAUNCH)
+"""Those of the operating system that only a restart resets, and without whose value no evidence is worth `hardware`."""
 PCR = f"pcr{LAUNCHER_REGISTER}"
 
 

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import stat
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +30,18 @@ class Channel:
         try:
             if stat.S_ISSOCK(path.stat().st_mode):
                 connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                # Connecting has to end too: a program that hangs accepts nobody, and its queue is short.
+                limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
                 with connection:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
                     connection.connect(str(path))
                     connection.setblocking(False)
                     self._descriptor = connection.detach()
             else:
                 # Not blocking: the kernel then carries a command out by itself and says by poll() when it is done.
                 self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        except BlockingIOError as e:
+            raise self._silent() from e
         except OSError as e:
             raise self._lost(e) from e
 
@@ -74,7 +80,7 @@ class Channel:
         response = b""
         while len(response) < _HEADER or len(response) < int.from_bytes(response[2:6], "big"):
             if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise TpmError(f"the TPM at {self._path} did not answer in {self._timeout:g} s")
+                raise self._silent()
             read = os.read(self._descriptor, MAX_RESPONSE)
             if not read or len(response) > MAX_RESPONSE:
                 raise TpmError(f"the TPM at {self._path} ended in the middle of a response")
@@ -82,6 +88,9 @@ class Channel:
         if len(response) != int.from_bytes(response[2:6], "big"):
             raise TpmError(f"the TPM at {self._path} sent more than one response")
         return response
+
+    def _silent(self) -> TpmError:
+        return TpmError(f"the TPM at {self._path} did not answer in {self._timeout:g} s")
 
     def _lost(self, error: OSError) -> TpmError:
         advice = _ADVICE.get(type(error), lambda path: f"is {path} a TPM 2.0?")

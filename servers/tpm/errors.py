@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from servers.attesters import AttesterError
 
+NO_SUCH_INDEX = 0x18B
+"""Of TPM2_NV_ReadPublic: TPM_RC_HANDLE, and that its first handle is meant."""
 _PARAMETER, _SESSION, _FORMAT_ONE = 0x040, 0x800, 0x080
 
 _WORDS: Mapping[int, str] = {

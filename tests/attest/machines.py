@@ -5,11 +5,14 @@ from typing import Any
 
 from attest.claims import Claims, Endorsements
 from attest.evidence import Evidence
-from attest.schemes import intel, sev_snp
+from attest.schemes import azure_vtpm, intel, sev_snp
 from attest.schemes import nitro as aws
 from tests.pki.amd import FakeAmd
+from tests.pki.authority import rsa_key
 from tests.pki.aws import FakeAws
+from tests.pki.azure import hcl_report, jwk, runtime
 from tests.pki.intel import Edit, FakeIntel
+from tests.pki.tpm import FakeTpm
 
 NOW = 1_795_176_000_000
 AMD, AWS = FakeAmd(NOW), FakeAws(NOW)
@@ -29,6 +32,14 @@ def snp(*, tests: bool = False, **report: Any) -> Claims:
     """Of a SEV-SNP guest; `tests`: its root counts for tests only."""
     evidence = Evidence(sev_snp.MEDIA_TYPE, AMD.report(**report))
     return sev_snp.SevSnpScheme().open(evidence, _trusting(AMD.documents(), tests=tests), NOW)
+
+
+def azure(**report: Any) -> Claims:
+    """Of a guest on Azure whose PCRs are those of the fake TPM; `report` as for `snp`, of the processor's report."""
+    vtpm = FakeTpm(NOW, "rsassa", "azure")
+    held = hcl_report(AMD, runtime(jwk(rsa_key("azure ak").public_key())), **report)
+    evidence = azure_vtpm.AzureEvidence(vtpm.attested(bytes(64)), held).encode()
+    return azure_vtpm.AzureVtpmScheme().open(evidence, _trusting(AMD.documents()), NOW)
 
 
 def nitro(**document: Any) -> Claims:

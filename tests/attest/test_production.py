@@ -11,10 +11,16 @@ from attest.errors import PolicyError
 from attest.language import load
 from attest.policy import AllOf, Grounds, Policy, Subject, graded
 from attest.rules import ReferenceValues
-from tests.attest.machines import NOW, nitro, sgx, snp, tdx
+from tests.attest.machines import NOW, azure, nitro, sgx, snp, tdx
 from tests.attest.made import appraisal, octets, refusal
 
-MADE: dict[str, Callable[..., Claims]] = {"intel-tdx": tdx, "intel-sgx": sgx, "amd-sev-snp": snp, "aws-nitro": nitro}
+MADE: dict[str, Callable[..., Claims]] = {
+    "intel-tdx": tdx,
+    "intel-sgx": sgx,
+    "amd-sev-snp": snp,
+    "aws-nitro": nitro,
+    "azure-vtpm": azure,
+}
 GOOD = {scheme: made() for scheme, made in MADE.items()}
 OTHER = octets("another program", 48)
 
@@ -88,6 +94,18 @@ def test_a_manifests_reference_values_are_enough_and_those_of_another_program_ar
 )
 def test_production_for_snp_refuses(claims: Claims, code: str) -> None:
     assert judged(production(GOOD["amd-sev-snp"]), claims) == code
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        pytest.param(azure(policy=0xB0000), "debug", id="g01-debug"),
+        pytest.param(azure(measurement=OTHER), "measurement", id="g24-another-paravisor"),
+        pytest.param(azure(policy=0x70000), "policy", id="g18-a-migration-agent-may-move-it"),
+    ],
+)
+def test_production_for_azure_refuses(claims: Claims, code: str) -> None:
+    assert judged(production(GOOD["azure-vtpm"]), claims) == code
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from attest.evidence import Evidence
 from attest.schemes.tpm2 import TpmEvidence, key_name
@@ -126,6 +126,12 @@ class FakeTpm:
     def key_name(self) -> str:
         """What is pinned."""
         return key_name(self.public())
+
+    @property
+    def instance(self) -> str:
+        """What a policy calls this machine."""
+        told = self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return f"tpm:{hashlib.sha256(told).hexdigest()}"
 
     def sign(self, signed: bytes, *, kind: Kind | None = None, hash_name: str = "") -> bytes:
         """A TPMT_SIGNATURE by the key under its scheme, or under another that it can do."""

@@ -1,9 +1,13 @@
-"""A software TPM 2.0, Debian's `swtpm`: a process of its own with a state of its own."""
+"""A software TPM 2.0, Debian's `swtpm`: a process of its own with a state of its own. And what is none."""
 
 import os
 import select
 import shutil
+import socket
 import subprocess
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,33 @@ class SoftwareTpm:
         """As a reboot does."""
         self.stop()
         self.start()
+
+
+@contextmanager
+def answering(path: Path, answer: bytes | None) -> Generator[None]:
+    """At `path` something that answers each command with `answer`; None: never."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+    over = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(4096)
+            if answer is None:
+                over.wait()
+            else:
+                connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
 
 
 RSA_KEY = bytes.fromhex("0001000b00050472 0000 0010 0014000b 0800 00000000 0000")

@@ -101,6 +101,14 @@ def test_the_claims_say_what_the_platform_and_the_quote_say(digest: int) -> None
     assert claims.tcb is not None
 
 
+@pytest.mark.parametrize("odd", [7, None, ["x"], {"vmpl": "3"}, "x" * 65], ids=str)
+def test_what_the_paravisor_says_in_another_form_is_left_out(odd: Any) -> None:
+    for told in (odd, {"secure-boot": odd, "vmUniqueId": odd}):
+        data = runtime(jwk(AK), **{"vm-configuration": told})
+        details = SCHEME.open(vouching(data), trusting(), NOW).details
+        assert (details["vmpl"], details.keys() & {"secureBoot", "consoleEnabled", "vmUniqueId"}) == ("0", set())
+
+
 def test_it_asks_for_what_the_report_inside_needs() -> None:
     assert set(SCHEME.wants(evidence())) >= set(AMD.documents())
     with pytest.raises(EvidenceError, match="malformed"):
@@ -214,6 +222,13 @@ def test_g07_too_much_is_refused_before_it_is_read() -> None:
 )
 def test_the_verifier_refuses(tried: bytes, expected: str) -> None:
     assert appraised(evidence(tried), covering()) == expected
+
+
+@pytest.mark.parametrize("register", [2, 4, 8, 9, 12, 13, 14])
+def test_g24_hardware_knows_whatever_was_run_before_the_server(register: int) -> None:
+    """Drivers that the firmware was told to load from a disk are in PCR 2 alone."""
+    other = VTPM.attested(DATA, banks={"sha256": PCRS | {register: b"\1" * 32}})
+    assert appraised(evidence(attested=other), covering()) == "measurement"
 
 
 def test_g24_only_pcr_16_where_pcr_4_is_asked() -> None:

@@ -29,7 +29,7 @@ def test_the_claims_say_what_the_quote_says(kind: Kind, hash_name: str) -> None:
     tpm = FakeTpm(NOW, kind, hash_name=hash_name)
     claims = SCHEME.open(tpm.evidence(DATA), pinning(tpm.key_name), NOW)
     assert (claims.scheme, claims.assurance, claims.standing) == ("tpm2", "software", "trusted")
-    assert (claims.anchor, claims.instance) == (tpm.key_name, f"tpm:{tpm.key_name}")
+    assert (claims.anchor, claims.instance) == (tpm.key_name, tpm.instance)
     assert claims.report_data == DATA
     assert claims.measurement == {f"pcr{number}": value.hex() for number, value in pcrs().items()}
     assert claims.measurement.keys() >= claims.launch == LAUNCH

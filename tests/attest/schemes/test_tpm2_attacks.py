@@ -21,7 +21,8 @@ from attest.claims import Endorsements
 from attest.encoding import b64encode
 from attest.errors import AttestError, EvidenceError
 from attest.evidence import Evidence
-from attest.policy import AllOf, Measurement, MinAssurance
+from attest.policy import AllOf, Measurement, MinAssurance, Policy
+from attest.rules import DenyInstances
 from attest.schemes.roots import VENDOR_ROOTS
 from attest.schemes.tpm2 import MAX_BODY, MEDIA_TYPE, TpmEvidence, TpmScheme
 from attest.schemes.tpm_quote import Attested, check_quote
@@ -45,6 +46,7 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 N_P256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 ANCHORS = Endorsements({"tpm": frozenset({TPM.key_name, RSA.key_name, ROOT})})
+CERTIFIED = Endorsements({"tpm": frozenset({ROOT})})
 POLICY = AllOf([Measurement("pcr4", frozenset({PCRS[4].hex()})), MinAssurance("software")])
 
 
@@ -57,8 +59,8 @@ def code(evidence: Evidence, endorsements: Endorsements = ANCHORS, now: int = NO
     return "" if claims.anchored else "untrusted"
 
 
-def appraised(evidence: Evidence, endorsements: Endorsements = ANCHORS) -> str:
-    verifier = Verifier(schemes=[SCHEME], endorsements=endorsements, policy=POLICY)
+def appraised(evidence: Evidence, endorsements: Endorsements = ANCHORS, policy: Policy = POLICY) -> str:
+    verifier = Verifier(schemes=[SCHEME], endorsements=endorsements, policy=policy)
     try:
         verifier.appraise(evidence, BINDING, nonce=BINDING.nonce, now=NOW, maximum_age_ms=60_000)
     except AttestError as e:
@@ -199,6 +201,7 @@ def test_a_signature_is_refused(tried: Evidence, expected: str) -> None:
     ("g22-scheme-over-sha1", with_key(TPM.public(patch={14: b"\x00\x04"})), "unsupported"),
     ("g22-other-curve", with_key(TPM.public(patch={16: b"\x00\x10"})), "unsupported"),
     ("g22-curve-of-other-size", with_key(TPM.public(patch={16: b"\x00\x04"})), "malformed"),
+    ("g22-key-derivation", with_key(TPM.public(patch={18: b"\x00\x20"})), "unsupported"),
     ("g22-no-point", with_key(TPM.public(patch={22: b"\x01" * 32})), "malformed"),
     ("g22-keyed-hash", with_key(TPM.public(patch={0: b"\x00\x08"})), "unsupported"),
     ("g22-rsa-size", with_key(RSA.public(patch={16: b"\x04\x00"}), RSA), "malformed"),
@@ -427,4 +430,14 @@ def test_g23_a_relay_from_another_genuine_tpm_is_another_instance(kind: Kind) ->
     here, there = FakeTpm(NOW, kind), FakeTpm(NOW, kind, "twin")
     anchors = Endorsements({"tpm": frozenset({here.key_name, there.key_name})})
     found = {SCHEME.open(tpm.evidence(DATA), anchors, NOW).instance for tpm in (here, there)}
-    assert found == {f"tpm:{here.key_name}", f"tpm:{there.key_name}"}
+    assert found == {here.instance, there.instance}
+
+
+def test_g34_a_certified_machine_that_is_denied_does_not_pass_under_another_name() -> None:
+    """A certificate is for the key, and not for what else its TPMT_PUBLIC says."""
+    certificates = [certificate.public_bytes(Encoding.DER) for certificate in TPM.chain]
+    policy = AllOf([DenyInstances(frozenset({TPM.instance})), POLICY])
+    for public in (TPM.public(), TPM.public(attributes=ATTRIBUTES | 1 << 7)):
+        evidence = TpmEvidence(TPM.attested(DATA), public, certificates).encode()
+        assert appraised(evidence, CERTIFIED) == ""
+        assert appraised(evidence, CERTIFIED, policy) == "revoked"

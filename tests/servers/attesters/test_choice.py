@@ -18,7 +18,7 @@ from servers.tpm.attester import TpmAttester
 from servers.verifier.__main__ import main as verifier
 from tests.pki.amd import FakeAmd
 from tests.pki.intel import FakeIntel
-from tests.support.swtpm import SoftwareTpm
+from tests.support.swtpm import SoftwareTpm, answering
 from tests.tsm import Place, Provider, fake_configfs
 
 NOW = 1_800_000_000_000
@@ -82,6 +82,15 @@ def test_g31_a_td_whose_module_is_not_loaded_does_not_become_a_tpm(tmp_path: Pat
         detect(places)
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu sev_snp\n")
     assert detect(places) == "tpm"
+
+
+@pytest.mark.parametrize("code", [0x922, 0x98E, 0x101, 0x149], ids=["busy", "password", "failed", "not-readable"])
+def test_g31_azures_tpm_that_refuses_does_not_become_a_tpm(code: int, tmp_path: Path) -> None:
+    """Only where it says that it has no HCL report is it another's."""
+    refusal = b"\x80\x01" + (10).to_bytes(4, "big") + code.to_bytes(4, "big")
+    places = Places(*[tmp_path / "none"] * 3, tpm=tmp_path / "tpm")
+    with answering(places.tpm, refusal), pytest.raises(AttesterError, match=f"TPM_RC {code:#05x}"):
+        detect(places)
 
 
 def test_a_device_that_does_not_work_is_seen_at_the_start(tdx: Place) -> None:

@@ -229,12 +229,13 @@ def test_a_build_is_told_by_a_tpm(installed: Installed, tpm: SoftwareTpm, memory
     [
         (["--measurements", "{tmp}", "--", "http"], "rtmr3:sha384: not there; it needs a TD with Linux 6.16"),
         (["--register", "pcr14", "--tpm", "{tmp}/none", "--", "http"], "{tmp}/none cannot be used"),
+        (["--register", "pcr15", "--", "http"], "invalid choice: 'pcr15'"),  # which no policy has to name
         (["--", "http", "--attester", "software"], "vouches without the register"),
         (["--", "doctor"], "launch starts http or stdio"),
         ([], "launch starts http or stdio"),
         (["--", "http", "--unsigned-policy", "{tmp}/none"], "{tmp}/none: No such file"),
     ],
-    ids=["no-td", "no-tpm", "software", "no-server", "nothing", "no-policy"],
+    ids=["no-td", "no-tpm", "free-pcr", "software", "no-server", "nothing", "no-policy"],
 )
 def test_what_cannot_be_measured_into_a_register_is_not_started(
     words: list[str], said: str, installed: Installed, memory: Path, tmp_path: Path

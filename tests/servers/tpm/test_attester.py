@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import tty
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +29,7 @@ from attest.schemes.tpm_structures import read_public
 from attest.verifier import Verifier
 from attest.x509 import fingerprint
 from servers.tpm.attester import AZURE_KEY, AZURE_REPORT, REGISTERS, AzureAttester, TpmAttester
-from servers.tpm.client import open_tpm
+from servers.tpm.client import Tpm, open_tpm
 from servers.tpm.errors import TpmError
 from tests.attest.made import BINDING
 from tests.attest.schemes.snp import AMD, trusting
@@ -126,6 +126,28 @@ def test_a_restart_is_seen_and_keeps_the_key_and_not_the_registers(own: Software
     assert int(after.details["resetCount"]) == int(before.details["resetCount"]) + 1
     register = f"pcr{LAUNCHER_REGISTER}"
     assert after.measurement[register] == bytes(32).hex() != before.measurement[register]
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_register_that_moves_while_it_is_quoted(
+    own: SoftwareTpm, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands beside a quote is what it is over, or there is none."""
+    quote, moves = Tpm.quote, iter(range(times))
+
+    def moving(tpm: Tpm, handle: int, data: bytes, registers: Sequence[int]) -> tuple[bytes, bytes]:
+        if next(moves, None) is not None:
+            tpm.extend(16, bytes(32))
+        return quote(tpm, handle, data, registers)
+
+    attester = TpmAttester(own.path, registers=(4, 16))
+    anchors = pinning(attester)
+    monkeypatch.setattr(Tpm, "quote", moving)
+    if times > 1:
+        with pytest.raises(TpmError, match="do not rest long enough"):
+            attester.attest(DATA)
+    else:
+        assert opened(attester.attest(DATA), anchors).measurement["pcr16"] == hashlib.sha256(bytes(64)).hexdigest()
 
 
 def test_another_tpm_has_another_key(device: Path, own: SoftwareTpm) -> None:

@@ -3,14 +3,14 @@
 import hashlib
 import socket
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from servers.tpm.client import Tpm, open_tpm
 from servers.tpm.errors import TpmError
+from tests.support.swtpm import answering
 
 TRUSTED_BOOT_ONLY = 17
 """Starts at all ones, and only a dynamic launch may extend it."""
@@ -73,32 +73,7 @@ def test_what_is_refused_is_said_in_words(device: Path, case: str) -> None:
         assert tpm.read([0])  # and the TPM is still of use
 
 
-@contextmanager
-def answering(path: Path, answer: bytes | None) -> Generator[None]:
-    """At `path` something that answers each command with `answer`; None: never."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen()
-    over = threading.Event()
-
-    def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(4096)
-            if answer is None:
-                over.wait()
-            else:
-                connection.sendall(answer)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        listener.close()
-
+PCR_0 = bytes.fromhex("80010000003e00000000 00000000 00000001 000b03010000 00000001 0020") + bytes(32)
 
 NO_TPM: dict[str, tuple[bytes | None, str]] = {
     "silence": (None, "did not answer in 0.05 s"),
@@ -129,12 +104,37 @@ def test_what_is_no_tpm_is_an_error_in_time(tmp_path: Path, case: str) -> None:
         tpm.read([0])
 
 
-def test_a_late_answer_is_not_taken_for_the_next_commands(tmp_path: Path) -> None:
+def test_what_accepts_nobody_is_an_error_in_time(tmp_path: Path) -> None:
     path = tmp_path / "tpm"
-    with answering(path, None), open_tpm(path, timeout=0.05) as tpm:
-        for _ in range(2):
-            with pytest.raises(TpmError, match="did not answer"):
-                tpm.read([0])
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(path))
+        listener.listen(0)
+        waiting.connect(str(path))  # as many as wait
+        with pytest.raises(TpmError, match=r"did not answer in 0.05 s"), open_tpm(path, timeout=0.05):
+            pass
+
+
+def test_a_late_answer_is_not_taken_for_the_next_commands(tmp_path: Path) -> None:
+    """Whoever answers here does so when the next command comes."""
+    path = tmp_path / "tpm"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                while connection.recv(4096):
+                    if connection.recv(4096):
+                        connection.sendall(PCR_0)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with open_tpm(path, timeout=0.05) as tpm:
+            for _ in range(3):
+                with pytest.raises(TpmError, match="did not answer"):
+                    tpm.read([0])
+        thread.join()
 
 
 def test_where_there_is_no_tpm_the_error_says_what_to_do(tmp_path: Path) -> None:
