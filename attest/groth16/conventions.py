@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from attest.errors import EvidenceError
 from attest.groth16.field import P
-from attest.groth16.points import G1, G2
+from attest.groth16.points import G1, G2, AtInfinity
 
 WORD = 32
 PROOF_SIZE = 8 * WORD
@@ -109,9 +109,13 @@ def g2(value: Any) -> G2:
 
 
 def _affine(value: Any, one: list[int], read: Callable[[Any], list[int]]) -> tuple[list[int], list[int]]:
-    parts = cast(list[Any], value) if isinstance(value, list) else []
-    if len(parts) == 3 and read(parts[2]) == one:
-        parts = parts[:2]
+    parts = list(cast(list[Any], value)) if isinstance(value, list) else []
+    if len(parts) == 3:
+        last = read(parts.pop())
+        if not any(last):
+            raise AtInfinity("a point")
+        if last != one:
+            raise EvidenceError("malformed", "a point is projective: its last coordinate is not 1")
     if len(parts) != 2:
-        raise EvidenceError("malformed", "a point is not two coordinates and 1: it is at infinity, projective or none")
+        raise EvidenceError("malformed", "a point is not two coordinates, and perhaps 1")
     return read(parts[0]), read(parts[1])
