@@ -65,7 +65,7 @@ class VerifyingKey:
 
     @classmethod
     def from_snarkjs(cls, value: Any) -> "VerifyingKey":
-        """snarkjs' `verification_key.json`. Raises `EvidenceError`: `malformed`, `policy`."""
+        """snarkjs' `verification_key.json`. Raises `EvidenceError`: `malformed`, `unsupported`, `policy`."""
         members = snarkjs_object(value, "the verifying key", _NAMES)
         told = members["IC"]
         if not isinstance(told, list) or not 1 <= len(points := cast(list[Any], told)) <= MAX_INPUTS + 1:

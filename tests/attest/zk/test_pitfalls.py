@@ -356,6 +356,14 @@ def test_a_selector_follows_from_key_and_control_root(version: str) -> None:
     assert zk_risc0.selector(bytes.fromhex(RISC0_CONTROL_ROOTS[version])).hex() == SELECTORS[version]
 
 
+@pytest.mark.parametrize("size", range(4), ids=lambda size: f"p05-{size}-bytes-of-a-selector")
+def test_a_proof_without_a_selector_is_none_of_another_system_but_none(size: int) -> None:
+    proofs: list[tuple[ProofScheme, str]] = [("risc0", "3.0"), ("sp1", "v6.1.0")]
+    for scheme, version in proofs:
+        made = zkvm_proof(scheme, version)
+        refused("malformed", replace(made, proof=made.proof[:size]), zkvm(scheme), pairing=Credulous())
+
+
 @pytest.mark.parametrize("selector", SP1_PLONK, ids=lambda name: f"p05-plonk-{name}")
 def test_plonk_is_refused_by_name(selector: str) -> None:
     made = Proof("sp1", bytes.fromhex(selector) + bytes(864), b"")
