@@ -172,6 +172,8 @@ def check_attached(
         raise EvidenceError("binding", "the receipt is of another tool than the definition that the proof comes with")
     if accepted.programs is not None and program.digest not in accepted.programs:
         raise EvidenceError("policy", f"program {program.digest[:16]} is not one that the policy accepts")
+    if accepted.programs is not None and not program.binds:  # any of its proofs would do, beside whatever is said
+        raise EvidenceError("policy", "the policy wants results proven, and this program's proofs are bound to no call")
     facts = CallFacts.of(nonce, params, result)
     if program.binds:
         _says_no_more(program, parse(result), facts.result)

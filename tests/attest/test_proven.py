@@ -162,6 +162,15 @@ def test_a_policys_programs_are_named_with_their_constants() -> None:
     assert code(accepted=Accepted(programs=frozenset())) == "policy"
 
 
+def test_a_program_that_is_bound_to_no_call_proves_no_result_to_a_policy() -> None:
+    """Without such a policy its proof is shown for what it is, an old one beside any result."""
+    loose = minted.program(minted.PLAIN_SIGNALS, minted.PLAIN)
+    definition, said = canonical(tool(loose)), result({"y": "Grant it."})
+    attached, digest = Attached(definition, minted.plain_proof()), sha256_hex(definition)
+    assert check(attached, said, definition=digest).summary()["bound"] is False
+    assert code(attached, said, Accepted(programs=frozenset({loose.digest})), definition=digest) == "policy"
+
+
 @pytest.mark.parametrize(
     "said",
     [
