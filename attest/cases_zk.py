@@ -127,12 +127,12 @@ class _Sponge:
 
     def values(self, facts: CallFacts | None, given: Iterator[int]) -> list[int]:  # noqa: ARG002
         arguments = _object(facts and facts.arguments)
-        x, salt = arguments.get("x"), arguments.get("salt")
+        x, salt = arguments.get("x"), number(arguments.get("salt"))
         told = cast(list[Any], x) if isinstance(x, list) else []
         if not 0 < len(told) <= _MAX_X or not all(type(value) is int and -0x8000 <= value < 0x8000 for value in told):
             raise EvidenceError("malformed", f"x is no list of 1 to {_MAX_X} integers of 16 bits")
-        if type(salt) is not int or not 0 <= salt < 1 << 128:
-            raise EvidenceError("malformed", "the salt is no integer of 128 bits")
+        if salt >= 1 << 128:
+            raise EvidenceError("malformed", "the salt is longer than 128 bits")
         codes = [value + 0x8000 for value in told]
         packed = [sum(code << 16 * place for place, code in enumerate(part)) for part in _blocks(codes, 15)]
         chained = salt * 0x10000 + len(packed)

@@ -116,13 +116,19 @@ def needs_proof(result: Mapping[str, Any], *, asks: bool) -> bool:
     return result.get("isError") is not True or not _is_final(result, "content", "isError")
 
 
-def check_unproven(result: bytes) -> None:
-    """Raise `EvidenceError("policy")` unless a result without a proof is one that needs none, an error."""
+def check_unproven(result: bytes, outcome: str) -> None:
+    """Raise `EvidenceError("policy")` unless what comes without a proof needs none: an error, or a question. It has to
+    be what the receipt's `outcome` says, since whoever signed that could say anything."""
     try:
         told = parse(result)
     except CanonicalError as e:
         raise EvidenceError("malformed", f"the result: {e.detail}") from e
-    if not isinstance(told, dict) or needs_proof(cast(dict[str, Any], told), asks=False):
+    members = cast(dict[str, Any], told) if isinstance(told, dict) else {}
+    if outcome == "error":
+        bare = isinstance(members.get("code"), int) and members.keys() <= {"code", "message", "data"}
+    else:
+        bare = not needs_proof(members, asks=outcome == "input-required")
+    if not bare:
         raise EvidenceError("policy", "the policy names programs, and the result comes without a proof")
 
 
@@ -142,6 +148,7 @@ def _has_only(result: Mapping[str, Any], *members: str) -> bool:
 def check_attached(
     attached: Attached,
     *,
+    tool: str | None,
     definition: str | None,
     nonce: str,
     params: bytes,
@@ -150,22 +157,32 @@ def check_attached(
     now: int,
     accepted: Accepted = ANY,
 ) -> Proven:
-    """Hold a proof against the call of a receipt: its `definition`, `nonce`, and the preimages of its two digests.
+    """Hold a proof against the call of a receipt: its `tool` (None where it is of no tool's call), `definition`,
+    `nonce`, and the preimages of its two digests.
 
-    Raises `EvidenceError`: `binding` where the definition is not the receipt's, or the result says what the proof does
-    not; `policy` where the program is not accepted; else as `Program` and `check_proof`. Whether the program's proofs
-    are bound to a call at all, `Proven.result` says. `now` in milliseconds since 1970.
+    Raises `EvidenceError`: `binding` where the definition is not the receipt's or of another tool, or the result says
+    what the proof does not; `policy` where the program is not accepted; else as `Program` and `check_proof`. Whether
+    the program's proofs are bound to a call at all, `Proven.result` says. `now` in milliseconds since 1970.
     """
     if definition is None or not same(sha256_hex(attached.definition), definition):
         raise EvidenceError("binding", "the proof comes with another definition than the one in the receipt")
     program = _program(attached.definition)
+    called = (_name(attached.definition, "the definition"), _name(params, "the params"))
+    if tool is None or called != (tool, tool):
+        raise EvidenceError("binding", "the receipt is of another tool than the definition that the proof comes with")
     if accepted.programs is not None and program.digest not in accepted.programs:
         raise EvidenceError("policy", f"program {program.digest[:16]} is not one that the policy accepts")
+    if accepted.programs is not None and not program.binds:  # any of its proofs would do, beside whatever is said
+        raise EvidenceError("policy", "the policy wants results proven, and this program's proofs are bound to no call")
     facts = CallFacts.of(nonce, params, result)
     if program.binds:
         _says_no_more(program, parse(result), facts.result)
     checked = check_proof(attached.proof, program, facts, denylist=accepted.denylist, pairing=pairing, now=now)
     return Proven(attached, checked, token=_CHECKED)
+
+
+def _name(data: bytes, what: str) -> Any:
+    return Fields.parse(data, what, EvidenceError).optional("name")
 
 
 def _says_no_more(program: Program, result: Mapping[str, Any], structured: Any) -> None:

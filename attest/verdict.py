@@ -204,6 +204,7 @@ def _proven(bundle: Bundle, said: Statement, now: int, accepted: Accepted) -> Pr
     if bundle.proof is not None:
         return check_attached(
             bundle.proof,
+            tool=said.target if said.method == "tools/call" else None,
             definition=said.definition,
             nonce=said.nonce,
             params=bundle.params,
@@ -214,6 +215,6 @@ def _proven(bundle: Bundle, said: Statement, now: int, accepted: Accepted) -> Pr
         ).result
     if said.environment.get("tier") == "proof":
         raise EvidenceError("binding", "the receipt says that its result is proven, and the proof is not here")
-    if accepted.programs is not None and said.method == "tools/call" and said.outcome == "result":
-        check_unproven(bundle.result)
+    if accepted.programs is not None and said.method == "tools/call":
+        check_unproven(bundle.result, said.outcome)
     return None

@@ -39,14 +39,18 @@ def quoted(value: Any) -> str:
 
 
 def readable(definition: dict[str, Any]) -> dict[str, Any]:
-    """A definition without the points of a verifying key, which nobody can read: its identity is their digest."""
+    """A definition without the points of a verifying key, which nobody can read: its identity is their digest. What
+    stands beside them in the key is in no digest, and stays."""
     try:
         program = program_of(definition)
     except EvidenceError:
         return definition
     if program is None or program.key is None:
         return definition
-    told = {name: value for name, value in definition["_meta"][wire.PROGRAM].items() if name != "verifyingKey"}
+    told = dict(definition["_meta"][wire.PROGRAM])
+    points = program.key.to_snarkjs().keys()
+    if beside := {name: value for name, value in told.pop("verifyingKey").items() if name not in points}:
+        told["verifyingKey"] = beside
     return definition | {"_meta": definition["_meta"] | {wire.PROGRAM: told}}
 
 

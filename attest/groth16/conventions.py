@@ -11,11 +11,11 @@ from typing import Any, cast
 
 from attest.errors import EvidenceError
 from attest.groth16.field import P
-from attest.groth16.points import G1, G2
+from attest.groth16.points import G1, G2, AtInfinity
 
 WORD = 32
 PROOF_SIZE = 8 * WORD
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,77}|0x[0-9a-fA-F]{1,64}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,77}|0[xX][0-9a-fA-F]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,20 @@ class Points:
 
     @classmethod
     def from_snarkjs(cls, value: Any) -> "Points":
-        """snarkjs' `proof.json`. Raises `EvidenceError("malformed")`."""
+        """snarkjs' `proof.json`. Raises `EvidenceError`: `malformed`, `unsupported`."""
         members = snarkjs_object(value, "the proof", {"pi_a", "pi_b", "pi_c"})
         return cls(g1(members["pi_a"]), g2(members["pi_b"]), g1(members["pi_c"]))
 
 
 def snarkjs_object(value: Any, what: str, needed: set[str]) -> Mapping[str, Any]:
-    """An object of snarkjs' that says no other protocol or curve. Raises `EvidenceError("malformed")`."""
-    if not isinstance(value, dict) or not needed <= (members := cast(dict[str, Any], value)).keys():
+    """An object of snarkjs'. Raises `EvidenceError`: `malformed`, or `unsupported` for one that says another protocol
+    or curve, whose members are others too."""
+    members = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+    curve = members.get("curve", "bn128")
+    if members.get("protocol", "groth16") != "groth16" or str(curve).lower() not in ("bn128", "bn254"):
+        raise EvidenceError("unsupported", f"{what} is not of Groth16 over bn128")
+    if not needed <= members.keys():
         raise EvidenceError("malformed", f"{what} is no object with {', '.join(sorted(needed))}")
-    if members.get("protocol", "groth16") != "groth16" or members.get("curve", "bn128") not in ("bn128", "bn254"):
-        raise EvidenceError("malformed", f"{what} is not of Groth16 over bn128")
     return members
 
 
@@ -85,7 +88,7 @@ def number(value: Any) -> int:
     if type(value) is int and 0 <= value < 1 << 260:
         return value
     if isinstance(value, str) and _NUMBER.fullmatch(value):
-        return int(value, 16 if value.startswith("0x") else 10)
+        return int(value, 16 if value[1:2] in ("x", "X") else 10)
     raise EvidenceError("malformed", "a number is negative, too long or none")
 
 
@@ -109,9 +112,13 @@ def g2(value: Any) -> G2:
 
 
 def _affine(value: Any, one: list[int], read: Callable[[Any], list[int]]) -> tuple[list[int], list[int]]:
-    parts = cast(list[Any], value) if isinstance(value, list) else []
-    if len(parts) == 3 and read(parts[2]) == one:
-        parts = parts[:2]
+    parts = list(cast(list[Any], value)) if isinstance(value, list) else []
+    if len(parts) == 3:
+        last = read(parts.pop())
+        if not any(last):
+            raise AtInfinity("a point")
+        if last != one:
+            raise EvidenceError("malformed", "a point is projective: its last coordinate is not 1")
     if len(parts) != 2:
-        raise EvidenceError("malformed", "a point is not two coordinates and 1: it is at infinity, projective or none")
+        raise EvidenceError("malformed", "a point is not two coordinates, and perhaps 1")
     return read(parts[0]), read(parts[1])

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from attest.errors import EvidenceError
 from attest.groth16.conventions import WORD, g1, g2, number, snarkjs_object
-from attest.groth16.points import G1, G2, GENERATOR_1, GENERATOR_2_X
+from attest.groth16.points import G1, G2, GENERATOR_1, GENERATOR_2_X, AtInfinity
 
 MAX_INPUTS = 32
 _TAG = b"etmcp-g16-bn254-vk-v1"
@@ -65,20 +65,19 @@ class VerifyingKey:
 
     @classmethod
     def from_snarkjs(cls, value: Any) -> "VerifyingKey":
-        """snarkjs' `verification_key.json`. Raises `EvidenceError`: `malformed`, `policy`."""
+        """snarkjs' `verification_key.json`. Raises `EvidenceError`: `malformed`, `unsupported`, `policy`."""
         members = snarkjs_object(value, "the verifying key", _NAMES)
-        ic = members["IC"]
-        if not isinstance(ic, list) or not 1 <= len(points := cast(list[Any], ic)) <= MAX_INPUTS + 1:
+        told = members["IC"]
+        if not isinstance(told, list) or not 1 <= len(points := cast(list[Any], told)) <= MAX_INPUTS + 1:
             raise EvidenceError("malformed", f"IC is no list of 1 to {MAX_INPUTS + 1} points")
         if "nPublic" in members and number(members["nPublic"]) != len(points) - 1:
             raise EvidenceError("malformed", "nPublic is not the number of public inputs")
-        return cls(
-            g1(members["vk_alpha_1"]),
-            g2(members["vk_beta_2"]),
-            g2(members["vk_gamma_2"]),
-            g2(members["vk_delta_2"]),
-            tuple(map(g1, points)),
-        )
+        try:
+            alpha, ic = g1(members["vk_alpha_1"]), tuple(map(g1, points))
+            beta, gamma, delta = (g2(members[name]) for name in ("vk_beta_2", "vk_gamma_2", "vk_delta_2"))
+        except AtInfinity as e:
+            raise EvidenceError("policy", f"degenerate vk: {e.detail}, so what stands before it binds nothing") from e
+        return cls(alpha, beta, gamma, delta, ic)
 
     def to_snarkjs(self) -> dict[str, Any]:
         """What `from_snarkjs` reads."""

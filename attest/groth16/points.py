@@ -16,6 +16,13 @@ _U = 4965661367192848881
 """The curve's parameter."""
 
 
+class AtInfinity(EvidenceError):
+    """`malformed` like any other point that is none; in a key it has a meaning, which is that anyone can forge."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__("malformed", f"{what} is at infinity")
+
+
 @dataclass(frozen=True, slots=True)
 class G1:
     """Of y^2 = x^3 + 3. Its group has prime order: on the curve is in it. Raises `EvidenceError("malformed")`."""
@@ -54,7 +61,7 @@ GENERATOR_2_X: Fp2 = (
 
 def _canonical(group: str, *coordinates: int) -> None:
     if not any(coordinates):
-        raise EvidenceError("malformed", f"a {group} point is at infinity")
+        raise AtInfinity(f"a {group} point")
     if not all(0 <= coordinate < P for coordinate in coordinates):
         raise EvidenceError("malformed", f"a {group} coordinate is not canonical (>= p)")
 

@@ -23,6 +23,10 @@ def read(proof: bytes, values: bytes, vkey: bytes) -> Claim:
     `unsupported` for a selector of no release, or of PLONK.
     """
     selector, body = proof[:4].hex(), proof[4:]
+    if len(proof) < 4:
+        raise EvidenceError(
+            "malformed", f"an SP1 proof begins with a selector of 4 bytes, and this one has {len(proof)}"
+        )
     if (plonk := SP1_PLONK.get(selector)) is not None:
         raise EvidenceError("unsupported", f"an SP1 {plonk} PLONK proof: have it proven again as Groth16")
     if (release := _RELEASES.get(selector)) is None:

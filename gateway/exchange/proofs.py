@@ -55,6 +55,7 @@ class Check:
     def _checked(self, attached: Attached, accepted: Accepted, now: int) -> Proven:
         return check_attached(
             attached,
+            tool=self.said.target,
             definition=self.said.definition,
             nonce=self.said.nonce,
             params=self.params,

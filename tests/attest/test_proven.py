@@ -7,7 +7,7 @@ import pytest
 
 from attest import wire
 from attest.canonical import canonical, parse
-from attest.encoding import sha256_hex
+from attest.encoding import salted, sha256_hex
 from attest.errors import EvidenceError, ManifestError, ReceiptError
 from attest.facts import CallFacts
 from attest.groth16.pairing import fastest
@@ -25,7 +25,10 @@ from attest.proven import (
     needs_proof,
     program_of,
 )
+from attest.schemes import ALL
 from attest.signals import Call, Commitment, Constant, Value
+from attest.verdict import Verdict, verify_bundle
+from tests.attest import made
 from tests.attest.made import MANIFEST
 from tests.attest.zk import minted
 
@@ -60,7 +63,13 @@ def proof(value: Json = VALUE, nonce: str = NONCE) -> Proof:
 
 def check(attached: Attached | None = None, said: bytes = result(), accepted: Accepted = ANY, **changes: Any) -> Proven:
     definition = canonical(tool())
-    call: Json = {"definition": sha256_hex(definition), "nonce": NONCE, "params": PARAMS, "result": said} | changes
+    call: Json = {
+        "tool": "score",
+        "definition": sha256_hex(definition),
+        "nonce": NONCE,
+        "params": PARAMS,
+        "result": said,
+    } | changes
     return check_attached(
         attached or Attached(definition, proof()), **call, pairing=fastest(), now=1, accepted=accepted
     )
@@ -108,11 +117,58 @@ def test_the_program_is_that_of_the_definition_in_the_receipt() -> None:
     assert code(Attached(bare, proof()), definition=sha256_hex(bare)) == "malformed"
 
 
+def test_a_proof_of_one_tool_is_none_of_another() -> None:
+    """Both may be registered: one for a toy, one for what a bank decides by."""
+    assert code(tool="credit") == "binding"
+    assert code(tool=None) == "binding"
+    assert code(params=canonical({"name": "credit", "arguments": ARGUMENTS})) == "binding"
+    assert code(tool="credit", params=canonical({"name": "credit", "arguments": ARGUMENTS})) == "binding"
+    assert code(params=canonical({"arguments": ARGUMENTS})) == "binding"
+
+
+def bundled(
+    said: bytes = result(), params: bytes = PARAMS, attached: Attached | None = None, **changes: Any
+) -> Verdict:
+    """The verdict on a bundle whose executor signs what it likes, under a policy that names the program."""
+    digests: Json = {
+        "params_digest": salted(made.PARAMS_SALT, params),
+        "result_digest": salted(made.RESULT_SALT, said),
+        "definition": sha256_hex(canonical(tool())),
+        "target": "score",
+    }
+    bundle = made.bundle(replace(made.STATEMENT, **digests | changes), result=said, params=params, proof=attached)
+    named = Accepted(programs=frozenset({minted.program(SIGNALS).digest}))
+    return verify_bundle(
+        bundle.encode(), schemes=ALL, endorsements=made.ANCHORS, policy=made.POLICY, now=made.NOW, proofs=named
+    )
+
+
+def test_a_bundle_is_held_to_a_policys_programs_whatever_its_executor_calls_the_result() -> None:
+    attached = Attached(canonical(tool()), proof(nonce=made.STATEMENT.nonce))
+    proven = bundled(attached=attached)
+    assert (proven.outcome, proven.proof is not None) == ("verified", True)
+    for outcome in ("result", "error", "input-required"):
+        assert made.failure(bundled(outcome=outcome)) == ("proof", "policy")
+    other = canonical({"name": "credit", "arguments": ARGUMENTS})
+    others: list[Json] = [{"target": "credit"}, {"target": "credit", "params": other}, {"method": "prompts/get"}]
+    for changes in others:
+        assert made.failure(bundled(attached=attached, **changes)) == ("proof", "binding")
+
+
 def test_a_policys_programs_are_named_with_their_constants() -> None:
     program = minted.program(SIGNALS)
     assert check(accepted=Accepted(programs=frozenset({program.digest}))).result.program == program.digest
     assert code(accepted=Accepted(programs=frozenset({program.identity}))) == "policy"
     assert code(accepted=Accepted(programs=frozenset())) == "policy"
+
+
+def test_a_program_that_is_bound_to_no_call_proves_no_result_to_a_policy() -> None:
+    """Without such a policy its proof is shown for what it is, an old one beside any result."""
+    loose = minted.program(minted.PLAIN_SIGNALS, minted.PLAIN)
+    definition, said = canonical(tool(loose)), result({"y": "Grant it."})
+    attached, digest = Attached(definition, minted.plain_proof()), sha256_hex(definition)
+    assert check(attached, said, definition=digest).summary()["bound"] is False
+    assert code(attached, said, Accepted(programs=frozenset({loose.digest})), definition=digest) == "policy"
 
 
 @pytest.mark.parametrize(
@@ -170,21 +226,42 @@ def test_a_result_needs_a_proof_unless_it_is_a_bare_question_or_a_bare_error(
     assert needs_proof(answer, asks=asks) is needed
 
 
+_REFUSED: Json = {"code": -32000, "message": "no", "data": {"more": 1}}
+
+
 @pytest.mark.parametrize(
-    ("said", "refusal"),
+    ("said", "outcome", "refusal"),
     [
-        (canonical({"content": list[Any]()}), "policy"),
-        (result(), "policy"),
-        (canonical(_QUESTION | {"content": list[Any]()}), "policy"),
-        (b"[]", "policy"),
-        (b"{", "malformed"),
+        (canonical({"content": list[Any]()}), "result", "policy"),
+        (result(), "result", "policy"),
+        (result(), "error", "policy"),
+        (result(), "input-required", "policy"),
+        (result(resultType="input_required"), "input-required", "policy"),
+        (canonical(_REFUSED | {"structuredContent": VALUE}), "error", "policy"),
+        (canonical(_ERROR), "error", "policy"),
+        (canonical(_REFUSED), "result", "policy"),
+        (canonical(_QUESTION), "result", "policy"),
+        (canonical(_QUESTION | {"content": list[Any]()}), "input-required", "policy"),
+        (b"[]", "result", "policy"),
+        (b"[]", "error", "policy"),
+        (b"{", "result", "malformed"),
     ],
 )
-def test_under_a_policy_that_names_programs_only_an_error_comes_without_a_proof(said: bytes, refusal: str) -> None:
+def test_under_a_policy_that_names_programs_only_an_error_or_a_question_comes_without_a_proof(
+    said: bytes, outcome: str, refusal: str
+) -> None:
+    """Whatever outcome the receipt names: who signed it would name the one that needs no proof."""
     with pytest.raises(EvidenceError) as refused:
-        check_unproven(said)
+        check_unproven(said, outcome)
     assert refused.value.code == refusal
-    check_unproven(canonical(_ERROR))
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [(_ERROR, "result"), (_ERROR, "input-required"), (_REFUSED, "error"), (_QUESTION, "input-required")],
+)
+def test_a_bare_error_or_question_needs_no_proof_under_such_a_policy(said: Json, outcome: str) -> None:
+    check_unproven(canonical(said), outcome)
 
 
 def test_a_tool_without_a_program_needs_none() -> None:

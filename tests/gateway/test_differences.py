@@ -104,6 +104,9 @@ def test_of_a_program_the_identity_is_said_and_not_the_points_that_it_is_the_dig
     (said,) = differences({"name": "t"}, readable(tool))
     assert program["identity"] in said
     assert "verifyingKey" not in said
+    noted = program | {"verifyingKey": program["verifyingKey"] | {"note": "Ask for it."}}
+    (said,) = differences(readable(tool), readable({"name": "t", "_meta": {wire.PROGRAM: noted, "more": 1}}))
+    assert "Ask for it." in said
     refused = {"name": "t", "_meta": {wire.PROGRAM: program | {"identity": "00" * 32}}}
     assert readable(refused) == refused
     assert readable({"name": "t"}) == {"name": "t"}

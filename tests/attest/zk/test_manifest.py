@@ -65,7 +65,9 @@ def respelt(value: Any) -> Any:
         case str() if value.isdecimal() and len(value) % 2:
             return int(value)
         case str() if value.isdecimal():
-            return hex(int(value))
+            return hex(int(value)).upper()
+        case int() if value > 1 << 53:
+            return str(value)  # as whoever keeps such numbers in doubles has to write it
         case _:
             return value
 

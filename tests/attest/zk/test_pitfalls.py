@@ -185,13 +185,29 @@ def test_p01_degenerate_vk_the_forgery_holds_in_the_pairing_and_no_key_can_be_ma
     refused("signature", Proof("groth16-bn254", points.to_evm(), inputs=tuple(inputs)), registered)
 
 
-@pytest.mark.parametrize("place", ["vk_alpha_1", "vk_beta_2", "IC"], ids=lambda name: f"p01-infinity-in-{name}")
-def test_a_key_with_infinity_cannot_be_registered(place: str) -> None:
+ZEROS_1: list[Any] = [["0", "1", "0"], ["0", "0"], ["0x0", 0, 1]]
+ZEROS_2: list[Any] = [[["0", "0"], ["1", "0"], ["0", "0"]], [[0, 0], [0, 0]]]
+
+
+@pytest.mark.parametrize(
+    "place", ["vk_alpha_1", "vk_beta_2", "vk_gamma_2", "vk_delta_2", "IC"], ids=lambda n: f"p01-{n}"
+)
+def test_p01_infinity_in_a_key_makes_it_a_degenerate_one(place: str) -> None:
     told = SETUP.key.to_snarkjs()
-    infinity: Any = [["0", "0"], ["1", "0"], ["0", "0"]] if place == "vk_beta_2" else ["0", "1", "0"]
-    value = [infinity, *told["IC"][1:]] if place == "IC" else infinity
-    with pytest.raises(EvidenceError, match="infinity"):
-        VerifyingKey.from_snarkjs(told | {place: value})
+    for infinity in ZEROS_2 if place.endswith("_2") else ZEROS_1:
+        value = [*told["IC"][:3], infinity, *told["IC"][4:]] if place == "IC" else infinity
+        with pytest.raises(EvidenceError, match=r"degenerate vk: a .*point is at infinity") as e:
+            VerifyingKey.from_snarkjs(told | {place: value})
+        assert e.value.code == "policy"
+
+
+def test_p01_infinity_in_a_proof_is_no_point() -> None:
+    for place, zeros in (("pi_a", ZEROS_1), ("pi_b", ZEROS_2), ("pi_c", ZEROS_1)):
+        for infinity in zeros:
+            told = {"pi_a": ["1", "2"], "pi_b": SETUP.key.to_snarkjs()["vk_beta_2"], "pi_c": ["1", "2"]}
+            with pytest.raises(EvidenceError, match="at infinity") as e:
+                Points.from_snarkjs(told | {place: infinity})
+            assert e.value.code == "malformed"
 
 
 # --- p02: two numbers, one field element ---------------------------------------------------------------------------
@@ -338,6 +354,14 @@ SELECTORS = {"1.2": "c101b42b", "2.0": "9f39696c", "2.1": "f536085a", "2.2": "bb
 @pytest.mark.parametrize("version", SELECTORS, ids=lambda name: f"p05-selector-{name}")
 def test_a_selector_follows_from_key_and_control_root(version: str) -> None:
     assert zk_risc0.selector(bytes.fromhex(RISC0_CONTROL_ROOTS[version])).hex() == SELECTORS[version]
+
+
+@pytest.mark.parametrize("size", range(4), ids=lambda size: f"p05-{size}-bytes-of-a-selector")
+def test_a_proof_without_a_selector_is_none_of_another_system_but_none(size: int) -> None:
+    proofs: list[tuple[ProofScheme, str]] = [("risc0", "3.0"), ("sp1", "v6.1.0")]
+    for scheme, version in proofs:
+        made = zkvm_proof(scheme, version)
+        refused("malformed", replace(made, proof=made.proof[:size]), zkvm(scheme), pairing=Credulous())
 
 
 @pytest.mark.parametrize("selector", SP1_PLONK, ids=lambda name: f"p05-plonk-{name}")

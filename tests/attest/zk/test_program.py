@@ -63,7 +63,9 @@ CHANGES: list[tuple[Mapping[str, Any], str]] = [
     ({"publicInputs": [signal.to_json() for signal in SIGNALS[1:]]}, "malformed"),
     ({"verifyingKey": PLAIN.key.to_snarkjs()}, "malformed"),
     ({"verifyingKey": None}, "malformed"),
-    ({"verifyingKey": {**SETUP.key.to_snarkjs(), "curve": "bls12381"}}, "malformed"),
+    ({"verifyingKey": {**SETUP.key.to_snarkjs(), "curve": "bls12381"}}, "unsupported"),
+    ({"verifyingKey": {"protocol": "plonk", "curve": "bn128", "nPublic": 1, "power": 3}}, "unsupported"),
+    ({"verifyingKey": {"nPublic": 1}}, "malformed"),
     ({"verifyingKey": {**SETUP.key.to_snarkjs(), "nPublic": 6}}, "malformed"),
     ({"journal": {"call": 0, "arguments": 32, "result": 64}}, "malformed"),
 ]
