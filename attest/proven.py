@@ -116,14 +116,23 @@ def needs_proof(result: Mapping[str, Any], *, asks: bool) -> bool:
     return result.get("isError") is not True or not _is_final(result, "content", "isError")
 
 
-def check_unproven(result: bytes) -> None:
-    """Raise `EvidenceError("policy")` unless a result without a proof is one that needs none, an error."""
+def check_unproven(result: bytes, outcome: str) -> None:
+    """Raise `EvidenceError("policy")` unless an answer without a proof needs none: a bare question, a bare error, or a
+    JSON-RPC error. It has to be what the receipt's `outcome` says, which alone is its signer's word."""
     try:
         told = parse(result)
     except CanonicalError as e:
         raise EvidenceError("malformed", f"the result: {e.detail}") from e
-    if not isinstance(told, dict) or needs_proof(cast(dict[str, Any], told), asks=False):
-        raise EvidenceError("policy", "the policy names programs, and the result comes without a proof")
+    match told:
+        case {"code": int(), "message": str(), **more} if outcome == "error" and more.keys() <= {"data"}:
+            return
+        case dict() if outcome != "error":
+            answer = cast(dict[str, Any], told)
+            if wire.outcome_of(answer) == outcome and not needs_proof(answer, asks=True):
+                return
+        case _:
+            pass
+    raise EvidenceError("policy", "the policy names programs, and the result comes without a proof")
 
 
 def _is_final(result: Mapping[str, Any], *members: str) -> bool:

@@ -214,6 +214,6 @@ def _proven(bundle: Bundle, said: Statement, now: int, accepted: Accepted) -> Pr
         ).result
     if said.environment.get("tier") == "proof":
         raise EvidenceError("binding", "the receipt says that its result is proven, and the proof is not here")
-    if accepted.programs is not None and said.method == "tools/call" and said.outcome == "result":
-        check_unproven(bundle.result)
+    if accepted.programs is not None and said.method == "tools/call":
+        check_unproven(bundle.result, said.outcome)
     return None

@@ -7,7 +7,7 @@ import pytest
 
 from attest import wire
 from attest.canonical import canonical, parse
-from attest.encoding import sha256_hex
+from attest.encoding import salted, sha256_hex
 from attest.errors import EvidenceError, ManifestError, ReceiptError
 from attest.facts import CallFacts
 from attest.groth16.pairing import fastest
@@ -26,7 +26,9 @@ from attest.proven import (
     program_of,
 )
 from attest.signals import Call, Commitment, Constant, Value
-from tests.attest.made import MANIFEST
+from attest.statement import Outcome
+from tests.attest.made import MANIFEST, RESULT_SALT, STATEMENT, bundle, failure, verify
+from tests.attest.made import refusal as refused_as
 from tests.attest.zk import minted
 
 Json = dict[str, Any]
@@ -170,21 +172,42 @@ def test_a_result_needs_a_proof_unless_it_is_a_bare_question_or_a_bare_error(
     assert needs_proof(answer, asks=asks) is needed
 
 
+_FAILED: Json = {"code": -32603, "message": "no"}
+
+
 @pytest.mark.parametrize(
-    ("said", "refusal"),
+    ("said", "outcome", "refusal"),
     [
-        (canonical({"content": list[Any]()}), "policy"),
-        (result(), "policy"),
-        (canonical(_QUESTION | {"content": list[Any]()}), "policy"),
-        (b"[]", "policy"),
-        (b"{", "malformed"),
+        (canonical({"content": list[Any]()}), "result", "policy"),
+        (result(), "result", "policy"),
+        (canonical(_QUESTION | {"content": list[Any]()}), "result", "policy"),
+        (canonical(_QUESTION), "result", "policy"),
+        (b"[]", "result", "policy"),
+        (b"{", "result", "malformed"),
+        # What a receipt says of an answer is its signer's word, and no way around a proof.
+        (result(), "error", "policy"),
+        (canonical(_ERROR), "error", "policy"),
+        (canonical(_FAILED | {"structuredContent": VALUE}), "error", "policy"),
+        (canonical(_FAILED | {"code": "1"}), "error", "policy"),
+        (b"[]", "error", "policy"),
+        (result(), "input-required", "policy"),
+        (result(resultType="input_required"), "input-required", "policy"),
+        (canonical(_ERROR), "input-required", "policy"),
+        (canonical(_FAILED), "result", "policy"),
+        (canonical(_ERROR), "result", ""),
+        (canonical(_QUESTION), "input-required", ""),
+        (canonical(_FAILED), "error", ""),
+        (canonical(_FAILED | {"data": VALUE}), "error", ""),
     ],
 )
-def test_under_a_policy_that_names_programs_only_an_error_comes_without_a_proof(said: bytes, refusal: str) -> None:
-    with pytest.raises(EvidenceError) as refused:
-        check_unproven(said)
-    assert refused.value.code == refusal
-    check_unproven(canonical(_ERROR))
+def test_under_a_policy_that_names_programs_only_an_error_or_question_comes_without_a_proof(
+    said: bytes, outcome: Outcome, refusal: str
+) -> None:
+    assert refused_as(check_unproven, said, outcome) == refusal
+    said_of_it = replace(STATEMENT, outcome=outcome, result_digest=salted(RESULT_SALT, said))
+    proofs = Accepted(programs=frozenset({"ab" * 32}))
+    verdict = verify(bundle(said_of_it, result=said).encode(), proofs=proofs)
+    assert failure(verdict) == (("proof", refusal) if refusal else ("", ""))
 
 
 def test_a_tool_without_a_program_needs_none() -> None:
