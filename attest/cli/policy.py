@@ -24,7 +24,9 @@ def run(options: argparse.Namespace, given: Given) -> Said:
     sentences = explain(policy)
     if programs is not None:
         listed = ", ".join(sorted(programs)) or "none"
-        sentences.append(Sentence("Requires", f"a proven result to be of one of these programs: {listed}"))
+        sentences.append(
+            Sentence("Requires", f"each result of a tool to be proven under one of these programs: {listed}")
+        )
     sentences += [Sentence("Notes", f"that {note}") for note in warnings(policy)]
     if options.json:
         return Said((json.dumps([sentence.to_json() for sentence in sentences]),), 0)

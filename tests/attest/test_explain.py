@@ -40,7 +40,7 @@ MINE = """\
 Requires all of the following.
   Denies these machines, and any that hides which it is: chip:02.
   Requires security version numbers of at least: snp 22.
-Requires a proven result to be of one of these programs: {program}.
+Requires each result of a tool to be proven under one of these programs: {program}.
 Notes that no assurance is asked for, so that a process may vouch for itself.
 """
 
