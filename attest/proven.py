@@ -117,19 +117,22 @@ def needs_proof(result: Mapping[str, Any], *, asks: bool) -> bool:
 
 
 def check_unproven(result: bytes, outcome: str) -> None:
-    """Raise `EvidenceError("policy")` unless what comes without a proof needs none: an error, or a question. It has to
-    be what the receipt's `outcome` says, since whoever signed that could say anything."""
+    """Raise `EvidenceError("policy")` unless an answer without a proof needs none: a bare question, a bare error, or a
+    JSON-RPC error. It has to be what the receipt's `outcome` says, which alone is its signer's word."""
     try:
         told = parse(result)
     except CanonicalError as e:
         raise EvidenceError("malformed", f"the result: {e.detail}") from e
-    members = cast(dict[str, Any], told) if isinstance(told, dict) else {}
-    if outcome == "error":
-        bare = isinstance(members.get("code"), int) and members.keys() <= {"code", "message", "data"}
-    else:
-        bare = not needs_proof(members, asks=outcome == "input-required")
-    if not bare:
-        raise EvidenceError("policy", "the policy names programs, and the result comes without a proof")
+    match told:
+        case {"code": int(), "message": str(), **more} if outcome == "error" and more.keys() <= {"data"}:
+            return
+        case dict() if outcome != "error":
+            answer = cast(dict[str, Any], told)
+            if wire.outcome_of(answer) == outcome and not needs_proof(answer, asks=True):
+                return
+        case _:
+            pass
+    raise EvidenceError("policy", "the policy names programs, and the result comes without a proof")
 
 
 def _is_final(result: Mapping[str, Any], *members: str) -> bool:

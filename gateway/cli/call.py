@@ -40,9 +40,7 @@ async def run(options: argparse.Namespace, context: Context) -> int:
         raise UserError(f"{options.tool}: {error.get('message')}; check the arguments against `etmcp tools --json`")
     result: Json = reply["result"]
     verdict = wire.meta_of(result, wire.VERIFICATION)
-    receipt = f"receipt {verdict['receiptId'][:16]}"
-    worth = ", ".join([verdict["assurance"], *([verdict["anchor"]] if "anchor" in verdict else [])])
-    print(f"{verdict['kind']}, assurance {worth}, {receipt}", file=sys.stderr)
+    print(_told(verdict), file=sys.stderr)
     print(json.dumps(result) if options.json else _text(result))
     return 1 if result.get("isError") else 0
 
@@ -50,6 +48,15 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 def anonymous(context: Context) -> Client:
     """The command line as a client: it can do nothing but wait."""
     return Client(ClientFace({}, {"name": "etmcp", "version": context.version}), None, DEAF)
+
+
+def _told(verdict: Json) -> str:
+    """What the verdict says, in a line."""
+    told = [verdict["kind"], f"assurance {verdict['assurance']}", *([verdict["anchor"]] if "anchor" in verdict else [])]
+    if (proof := verdict.get("proof")) is not None:
+        bound = "proven" if proof["bound"] else "program output authentic, not bound to this call"
+        told += [bound, f"setup: {proof['setup']}"]
+    return ", ".join([*told, f"receipt {verdict['receiptId'][:16]}"])
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ from attest.errors import AttestError
 from attest.evidence import Binding, Evidence, key_id
 from attest.manifest import Manifest, Pin, text_digest
 from attest.policy import AllOf, MinAssurance, NotDebug, Policy
+from attest.proven import ANY, Accepted
 from attest.receipt import Exchange, Receipt
 from attest.schemes.software import SCHEME, SoftwareAttester
 from attest.sequence import SequenceLedger
@@ -153,8 +154,10 @@ def ledger(calls: int = 1) -> SequenceLedger:
     return made
 
 
-def verify(data: bytes, *, endorsements: Endorsements = ANCHORS, policy: Policy | None = POLICY) -> Verdict:
-    return verify_bundle(data, schemes=schemes.ALL, endorsements=endorsements, policy=policy, now=NOW)
+def verify(
+    data: bytes, *, endorsements: Endorsements = ANCHORS, policy: Policy | None = POLICY, proofs: Accepted = ANY
+) -> Verdict:
+    return verify_bundle(data, schemes=schemes.ALL, endorsements=endorsements, policy=policy, now=NOW, proofs=proofs)
 
 
 def refusal(call: Callable[..., object], *arguments: Any, **named: Any) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from attest.errors import EvidenceError
+from attest.canonical import parse
+from attest.errors import AttestError
 from attest.groth16.key import VerifyingKey
 from attest.program import Program
 from servers.tee.proving import ProvingError, models
@@ -51,19 +52,31 @@ def place(cache: Path) -> Path:
 def keys(cache: Path) -> Keys:
     """What the setup made. Raises `ProvingError`."""
     folder = place(cache)
+    verifying, model = registered(folder)
+    commitment = model.commitment()
+    return Keys(folder, program(verifying, commitment), commitment)
+
+
+def registered(folder: Path) -> tuple[VerifyingKey, Model]:
+    """What makes the program. Raises `ProvingError`."""
+    with advised(folder):
+        try:
+            verifying = VerifyingKey.from_snarkjs(parse(read(folder / VERIFYING)))
+        except AttestError as e:
+            raise ProvingError(f"{folder / VERIFYING}: it is damaged") from e
+        return verifying, models.decode(read(folder / MODEL), str(folder / MODEL))
+
+
+@contextlib.contextmanager
+def advised(folder: Path) -> Generator[None]:
+    """Whatever is wrong with a file of the folder is a `ProvingError` that says what to do."""
+    advice = f"remove {folder} and run `{_setup(folder.parent.parent)}`"
     try:
-        verifying = VerifyingKey.from_snarkjs(json.loads(read(folder / VERIFYING)))
-        commitment = models.decode(read(folder / MODEL), MODEL).commitment()
-        return Keys(folder, program(verifying, commitment), commitment)
+        yield
     except OSError as e:
-        raise ProvingError(f"{e.filename or folder}: {e.strerror}; {anew(folder)}") from e
-    except (ValueError, EvidenceError) as e:
-        raise ProvingError(f"{folder / VERIFYING}: it is damaged; {anew(folder)}") from e
-
-
-def anew(folder: Path) -> str:
-    """The advice for keys that are damaged."""
-    return f"remove {folder} and run `{_setup(folder.parent.parent)}`"
+        raise ProvingError(f"{e.filename or folder}: {e.strerror}; {advice}") from e
+    except ProvingError as e:
+        raise ProvingError(f"{e}; {advice}") from e
 
 
 def _setup(cache: Path) -> str:
@@ -71,11 +84,11 @@ def _setup(cache: Path) -> str:
 
 
 def read(path: Path) -> bytes:
-    """A file of the folder. Raises `OSError`, and `ProvingError` where it is too large."""
+    """A key or a model. Raises `OSError`, and `ProvingError` where it is too large."""
     with path.open("rb") as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise ProvingError(f"{path}: it is larger than {_MAX_BYTES >> 20} MiB; {anew(path.parent)}")
+        raise ProvingError(f"{path}: it is larger than {_MAX_BYTES >> 20} MiB")
     return data
 
 
@@ -84,6 +97,8 @@ def make(cache: Path, model: Model | None, say: Callable[[str], None]) -> Keys:
 
     Raises `ProvingError`, `ImportError` without the extra, `OSError`; then everything is as it was.
     """
+    from servers.tee.proving import keyfile  # noqa: PLC0415 - not everybody has the extra
+
     folder = place(cache)
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(folder.parent):
@@ -103,6 +118,8 @@ def make(cache: Path, model: Model | None, say: Callable[[str], None]) -> Keys:
             _sync(folder.parent)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
+    with advised(folder):
+        keyfile.checked(read(folder / KEY), DIGEST)
     return keys(cache)
 
 

@@ -14,7 +14,7 @@ from servers.tee.proving.groth16 import Point, Proof, ProvingKey, VerifyingKey, 
 
 MAGIC = b"etmcp/groth16-proving-key/v1\0\0\0\0"
 """32 bytes; 32 more name the circuit, and 3 times 4 count the points."""
-MAX_BYTES = 64 << 20
+_START = len(MAGIC) + 32
 _WORD = 32
 _DIGEST = 32
 
@@ -31,14 +31,17 @@ def encode(key: ProvingKey, circuit: str) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
+def checked(data: bytes, circuit: str) -> bytes:
+    """The body of `encode`'s form, whole and of this circuit. Raises `ProvingError` for anything else."""
+    body, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if hashlib.sha256(body).digest() != digest or body[:_START] != MAGIC + bytes.fromhex(circuit):
+        raise ProvingError("the proving key is damaged or another circuit's")
+    return body
+
+
 def decode(data: bytes, circuit: str) -> ProvingKey:
     """Read `encode`'s form. Raises `ProvingError` for anything else, before a byte of it reaches the curve."""
-    body, digest = data[:-_DIGEST], data[-_DIGEST:]
-    start = len(MAGIC) + 32
-    if hashlib.sha256(body).digest() != digest or body[:start] != MAGIC + bytes.fromhex(circuit):
-        raise ProvingError(
-            "the proving key is damaged or another circuit's; remove its folder and run `etmcp-tee prove setup`"
-        )
+    body, start = checked(data, circuit), _START
     domain, quotient, private = (int.from_bytes(body[start + 4 * i : start + 4 * i + 4]) for i in range(3))
     numbers = (int.from_bytes(body[at : at + _WORD]) for at in range(start + 12, len(body), _WORD))
     alpha, beta1, beta2, delta1, delta2 = _one(numbers), _one(numbers), _two(numbers), _one(numbers), _two(numbers)

@@ -14,7 +14,6 @@ from servers.tee.proving.score import HIDDEN, INPUTS, OUTPUTS, WEIGHT_BITS, Mode
 
 __all__ = ["Model", "decode", "encode", "random"]
 
-MAX_BYTES = 1 << 20
 _HALF = 1 << WEIGHT_BITS - 1
 _SHAPES = (("w1", HIDDEN, INPUTS), ("b1", None, HIDDEN), ("w2", OUTPUTS, HIDDEN), ("b2", None, OUTPUTS))
 

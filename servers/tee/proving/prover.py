@@ -65,7 +65,7 @@ class Prover:
         """The model's outputs for `x`, proven for this call. Raises `ProvingError`; the next call starts afresh."""
         if self._waiting >= WAITING:
             raise ProvingError(f"{WAITING} calls wait for a proof already; try again later")
-        order = {"x": list(x), "salt": f"{salt:x}", "call": str(call), "model": str(self.keys.commitment)}
+        order = {"x": list(x), "salt": f"{salt:x}", "call": str(call), "program": self.keys.program.digest}
         self._waiting += 1
         try:
             async with self._lock:
@@ -109,7 +109,7 @@ class Prover:
                 command, env={"RAYON_NUM_THREADS": str(THREADS)}, cwd=folder, stderr=subprocess.DEVNULL
             )
         except OSError as e:
-            raise ProvingError(f"cannot start {sys.executable} for the prover: {e.strerror}") from e
+            raise ProvingError(f"cannot start the prover: {e.filename}: {e.strerror}") from e
         assert process.stdout is not None  # noqa: S101  a pipe unless said otherwise
         received = BufferedByteReceiveStream(process.stdout)
         told: Mapping[str, Any] = {"failed": f"the prover does not start within {START_SECONDS:g} s; try again"}

@@ -89,7 +89,8 @@ class Score:
         except ProvingError as e:
             return _failed(str(e))
         function = {"name": NAME, "version": VERSION}
-        environment = {"tier": "proof", "function": function, "program": self._program.digest}
+        program = {"program": self._program.digest, "setup": self._program.setup}
+        environment = {"tier": "proof", "function": function, **program}
         report(environment=environment, usage={"status": "ok"})
         proof = Proof("groth16-bn254", proven.proof)
         told = {"y": list(proven.y), "salt": salt}

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from attest.errors import EvidenceError
-from attest.groth16.key import VerifyingKey
 from attest.groth16.pairing import fastest, verify
-from servers.tee.proving import ProvingError, models
-from servers.tee.proving.folder import KEY, MODEL, VERIFYING, anew, read
+from servers.tee.proving import ProvingError
+from servers.tee.proving.folder import KEY, advised, read, registered
 from servers.tee.proving.r1cs import Unsatisfied
-from servers.tee.proving.score import DIGEST, INPUT_BITS, circuit, given
+from servers.tee.proving.score import DIGEST, INPUT_BITS, circuit, given, program
 from servers.tee.sandbox import lock
 
 MAX_LINE = 64 << 10
@@ -28,25 +27,22 @@ class Worker:
     """The keys, the circuit and the model of this process."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `ProvingError`, `ImportError` without the extra, `OSError`."""
+        """Raises `ProvingError`, `ImportError` without the extra."""
         from servers.tee.proving import groth16, keyfile  # noqa: PLC0415 - not everybody has the extra
 
         self._groth16, self._keyfile = groth16, keyfile
-        try:
-            self._verifying = VerifyingKey.from_snarkjs(json.loads(read(folder / VERIFYING)))
-        except (ValueError, EvidenceError) as e:
-            raise ProvingError(f"{VERIFYING} is damaged; {anew(folder)}") from e
+        self._verifying, self._model = registered(folder)
+        self._program = program(self._verifying, self._model.commitment()).digest
         self._pairing = fastest()
-        self._model = models.decode(read(folder / MODEL), MODEL)
-        self._commitment = self._model.commitment()
-        self._key = keyfile.decode(read(folder / KEY), DIGEST)
+        with advised(folder):
+            self._key = keyfile.decode(read(folder / KEY), DIGEST)
         self._circuit = circuit()
 
     def prove(self, order: Any) -> dict[str, Any]:
         """The answer to one order: `y` and the proof's 256 bytes in hex, or `refused` and why."""
         x, salt, call = order["x"], int(order["salt"], 16), int(order["call"])
-        if self._commitment != int(order["model"]):
-            return {"refused": "the model was replaced since this server started; start it again"}
+        if self._program != order["program"]:
+            return {"refused": "the keys or the model were replaced since this server started; start it again"}
         try:
             values = self._circuit.witness(given(self._model, x, salt, call))
             proof = self._groth16.prove(self._key, self._circuit, values)

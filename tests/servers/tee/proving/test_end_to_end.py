@@ -124,6 +124,18 @@ def test_a_result_of_the_private_model_is_proven_and_the_gateway_says_under_what
     }
 
 
+def test_the_command_line_and_the_receipt_say_under_what_setup(scene: Scene, keys: Keys, honest: Reply) -> None:
+    config = ["--home", str(scene.folder / "home"), "--config", str(scene.folder / "etmcp.json")]
+    done = subprocess.run(
+        [ETMCP, *config, "call", "tee_score", f"x={X}"], capture_output=True, text=True, timeout=120, check=False
+    )
+    said = "executor-attested, assurance software, proven, setup: single-party (development), receipt "
+    assert done.stderr.rpartition(" ")[0] + " " == said
+    shown = json.loads(scene.etmcp("receipts", "show", honest.verification["receiptId"]))
+    environment = shown["statement"]["predicate"]["environment"]
+    assert (environment["program"], environment["setup"]) == (keys.program.digest, keys.program.setup)
+
+
 def test_without_a_salt_each_commitment_has_its_own(scene: Scene) -> None:
     salts = {scene.call("tee").result["structuredContent"]["salt"] for _ in range(2)}
     assert len(salts) == 2

@@ -18,8 +18,9 @@ from attest.denylist import DEFAULT
 from attest.facts import CallFacts
 from attest.groth16.pairing import fastest, pure
 from attest.proof import Proof, check_proof
+from attest.signals import Constant
 from servers.tee.proving import ProvingError, models, prover
-from servers.tee.proving.folder import KEY, MODEL, VERIFYING, Keys, lacking, place
+from servers.tee.proving.folder import KEY, MODEL, VERIFYING, Keys, lacking, make, place
 from servers.tee.proving.folder import keys as load
 from servers.tee.proving.prover import Prover
 from servers.tee.proving.score import DIGEST
@@ -90,11 +91,30 @@ async def test_an_input_out_of_range_is_refused_and_the_process_stays(proving: P
 
 
 async def test_a_model_that_was_replaced_proves_nothing_until_the_server_starts_again(proving: Prover) -> None:
-    other = Prover(dataclasses.replace(proving.keys, commitment=proving.keys.commitment + 1))
+    replaced = dataclasses.replace(proving.keys.program, signals=(Constant(1), *proving.keys.program.signals[1:]))
+    other = Prover(dataclasses.replace(proving.keys, program=replaced))
     other._worker, proving._worker = proving._worker, None  # pyright: ignore[reportPrivateUsage]
-    with pytest.raises(ProvingError, match="the model was replaced"):
+    with pytest.raises(ProvingError, match="the keys or the model were replaced"):
         await other.prove(X, 1, 1)
     proving._worker = other._worker  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_keys_that_were_replaced_prove_nothing_though_the_model_is_the_same(keys: Keys, tmp_path: Path) -> None:
+    other = Prover(dataclasses.replace(keys, folder=other_keys(keys, tmp_path / "keys")))
+    try:
+        with pytest.raises(ProvingError, match="the keys or the model were replaced"):
+            await other.prove(X, 1, 1)
+    finally:
+        await other.close()
+
+
+def other_keys(keys: Keys, folder: Path) -> Path:
+    """A copy with a verifying key that is sound, and of another circuit."""
+    shutil.copytree(keys.folder, folder)
+    verifying = json.loads((folder / VERIFYING).read_bytes())
+    verifying["IC"][1:3] = reversed(verifying["IC"][1:3])
+    (folder / VERIFYING).write_text(json.dumps(verifying))
+    return folder
 
 
 async def test_it_has_no_file_open_but_its_pipes_and_sees_no_environment(proving: Prover) -> None:
@@ -141,32 +161,48 @@ async def test_one_that_is_killed_is_a_clear_error(proving: Prover) -> None:
 @pytest.mark.parametrize(
     ("file", "start", "end", "said"),
     [
-        (KEY, 0, -1, "the proving key is damaged"),
-        (KEY, 1, None, "the proving key is damaged"),
-        (KEY, 0, 0, "the proving key is damaged"),
-        (MODEL, 0, -1, "it is not JSON"),
-        (VERIFYING, 0, -1, "verifying.json is damaged"),
+        (KEY, 0, -1, "the proving key is damaged or another circuit's; "),
+        (KEY, 1, None, "the proving key is damaged or another circuit's; "),
+        (KEY, 0, 0, "the proving key is damaged or another circuit's; "),
+        (KEY, None, None, "proving.key: No such file or directory; "),
+        (MODEL, 0, -1, "model.json: it is not JSON: "),
+        (MODEL, None, None, "model.json: No such file or directory; "),
+        (VERIFYING, 0, -1, "verifying.json: it is damaged; "),
+        (VERIFYING, None, None, "verifying.json: No such file or directory; "),
     ],
 )
-async def test_a_damaged_file_is_named(
-    keys: Keys, tmp_path: Path, file: str, start: int, end: int | None, said: str
+async def test_a_damaged_file_is_named_with_what_to_do(
+    keys: Keys, tmp_path: Path, file: str, start: int | None, end: int | None, said: str
 ) -> None:
-    folder = tmp_path / "keys"
+    folder = place(tmp_path)
     shutil.copytree(keys.folder, folder)
-    (folder / file).write_bytes((folder / file).read_bytes()[start:end])
+    if start is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes((folder / file).read_bytes()[start:end])
     damaged = Prover(dataclasses.replace(keys, folder=folder))
-    with pytest.raises(ProvingError, match=said):
+    with pytest.raises(ProvingError) as failed:
         await damaged.prove(X, 1, 1)
+    advice = f"; remove {folder} and run `etmcp-tee --cache {tmp_path} prove setup`"
+    assert said in str(failed.value)
+    assert str(failed.value).endswith(advice)
     assert damaged.process is None
+    with pytest.raises(ProvingError) as again:  # who asks for a setup hears the same, and not that all is well
+        make(tmp_path, None, lambda _: None)
+    assert str(again.value) == str(failed.value)
+
+
+async def test_keys_that_are_gone_are_named(keys: Keys, tmp_path: Path) -> None:
+    gone = Prover(dataclasses.replace(keys, folder=tmp_path / "gone"))
+    with pytest.raises(ProvingError) as failed:
+        await gone.prove(X, 1, 1)
+    assert str(failed.value) == f"cannot start the prover: {tmp_path / 'gone'}: No such file or directory"
 
 
 async def test_p08_a_proof_is_verified_before_it_leaves(keys: Keys, tmp_path: Path) -> None:
-    folder = tmp_path / "keys"
-    shutil.copytree(keys.folder, folder)
-    verifying = json.loads((folder / VERIFYING).read_bytes())
-    verifying["IC"][1:3] = reversed(verifying["IC"][1:3])  # sound, and of another circuit
-    (folder / VERIFYING).write_text(json.dumps(verifying))
-    damaged = Prover(dataclasses.replace(keys, folder=folder))
+    folder = other_keys(keys, place(tmp_path))
+    damaged = Prover(load(tmp_path))
+    assert damaged.keys.folder == folder
     with pytest.raises(ProvingError, match="a proof was made that does not verify"):
         await damaged.prove(X, 1, 1)
 

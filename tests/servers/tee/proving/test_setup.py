@@ -113,6 +113,14 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path, changes:
         assert said in done.stderr
 
 
+def test_of_a_file_of_somebody_elses_it_never_says_to_remove_anything(tmp_path: Path) -> None:
+    with (tmp_path / "model.json").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    done = setup(tmp_path / "cache", "--model", str(tmp_path / "model.json"))
+    assert done.returncode == 2
+    assert done.stderr == f"etmcp-tee: {tmp_path / 'model.json'}: it is larger than 64 MiB\n"
+
+
 def test_a_model_survives_its_file_and_random_ones_differ() -> None:
     first, second = models.random(), models.random()
     assert models.decode(models.encode(first), "") == first
