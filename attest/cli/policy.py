@@ -3,8 +3,9 @@
 import argparse
 import json
 
+from attest.caveats import caveats
 from attest.cli import Given, Said
-from attest.explain import Sentence, explain, warnings
+from attest.explain import Sentence, explain
 from attest.trust import load_policy, load_programs, preset
 
 
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace, given: Given) -> Said:
     if programs is not None:
         listed = ", ".join(sorted(programs)) or "none"
         sentences.append(Sentence("Requires", f"a proven result to be of one of these programs: {listed}"))
-    sentences += [Sentence("Notes", f"that {note}") for note in warnings(policy)]
+    sentences += [Sentence("Notes", f"that {note}") for note in caveats(policy)]
     if options.json:
         return Said((json.dumps([sentence.to_json() for sentence in sentences]),), 0)
     return Said(tuple(f"{'  ' * said.depth}{said.verb} {said.text}." for said in sentences), 0)
