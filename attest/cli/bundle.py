@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from attest import schemes
 from attest.bundle import Bundle
 from attest.claims import Endorsements
-from attest.cli import Given, Said, UserError, declare_trust, trusted
+from attest.cli import Given, NoFile, Said, UserError, accepted, declare_trust, trusted
 from attest.errors import AttestError
 from attest.policy import AllOf
 from attest.proof import ProofResult
 from attest.proven import Accepted
-from attest.trust import load_policy, load_programs, preset
 from attest.verdict import Verdict, verify_bundle
 from attest.verifier import Verifier
 
@@ -38,9 +37,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
     trust, denylist = trusted(options, given)
-    policy, programs = preset(options.policy) if options.policy else None, None
-    if options.policy and policy is None:
-        policy, programs = given.load(options.policy, load_policy), given.load(options.policy, load_programs)
+    policy, programs = accepted(options.policy, given) if options.policy else (None, None)
     proofs = Accepted(denylist, programs)
     data = given.read(options.bundle)
     if options.endorsements:
@@ -51,7 +48,10 @@ def run(options: argparse.Namespace, given: Given) -> Said:
 
 
 def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
-    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later."""
+    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later.
+
+    Raises `UserError` where one cannot be read, and where none is there: nobody named the folder for that.
+    """
     try:
         speaker = Bundle.decode(data).speaker
         reader = Verifier(schemes=schemes.ALL, endorsements=Endorsements({}), policy=AllOf([]))
@@ -60,8 +60,10 @@ def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
         return {}
     found: dict[str, bytes] = {}
     for name in names:
-        with suppress(UserError):
+        with suppress(NoFile):
             found[name] = given.read(f"{folder}/{name}")
+    if names and not found:
+        raise UserError(f"{folder}: has nothing that this evidence needs, like {names[0]}; name a folder that has")
     return found
 
 

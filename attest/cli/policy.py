@@ -4,9 +4,8 @@ import argparse
 import json
 
 from attest.caveats import caveats
-from attest.cli import Given, Said
+from attest.cli import Given, Said, accepted
 from attest.explain import Sentence, explain
-from attest.trust import load_policy, load_programs, preset
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +16,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit code 0. Raises `UserError` where the file is no policy."""
-    policy = preset(options.file)
-    programs = None
-    if policy is None:
-        policy = given.load(options.file, load_policy)
-        programs = given.load(options.file, load_programs)
+    policy, programs = accepted(options.file, given)
     sentences = explain(policy)
     if programs is not None:
         listed = ", ".join(sorted(programs)) or "none"

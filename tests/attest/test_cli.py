@@ -109,6 +109,7 @@ def mistakes(folder: Path) -> dict[str, tuple[str | Path, ...]]:
     return {
         "missing bundle": (folder / "none",),
         "missing policy": (GOOD, "--policy", folder / "none"),
+        "misspelt preset": (GOOD, "--policy", "productoin"),
         "missing trust": (GOOD, "--trust", folder / "none"),
         "directory": (folder,),
         "directory as policy": (GOOD, "--policy", folder),
@@ -130,6 +131,31 @@ def test_a_mistake_of_the_user_is_one_line_that_names_the_file_and_exit_code_2(n
     assert done.stderr.count("\n") == 1
     named = next(part for part in reversed(arguments) if not str(part).startswith("--"))
     assert str(named).split("\udcff")[0] in done.stderr
+
+
+def test_a_policy_that_is_neither_file_nor_preset_is_told_of_both() -> None:
+    for arguments in ((GOOD, "--policy", "productoin"), ("policy", "check", "productoin")):
+        assert "name one, or a preset: production or development" in run(*arguments).stderr
+
+
+@pytest.mark.parametrize(("path", "code"), [(GOOD, 0), (REFUSED, 1), (UNTRUSTED, 3)])
+def test_a_reader_who_goes_away_changes_no_exit_code(path: Path, code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [PROGRAM, path, *MINE]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_a_full_disk_is_no_verdict() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [PROGRAM, GOOD, *MINE]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "standard output: No space left" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b"), ("--policy",), (GOOD, "--trusted", "x")])
