@@ -13,6 +13,7 @@ from attest.errors import AttestError
 from attest.policy import AllOf
 from attest.proof import ProofResult
 from attest.proven import Accepted
+from attest.schemes.software import SCHEME as SOFTWARE
 from attest.verdict import Verdict, verify_bundle
 from attest.verifier import Verifier
 
@@ -95,11 +96,15 @@ def _appraised(verdict: Verdict) -> list[str]:
     """What a reader must know of the evidence beyond its assurance."""
     lines: list[str] = []
     for scheme, result in (verdict.appraisal or {"submods": {}})["submods"].items():
-        if "assumes" not in result and "anchor" not in result:
-            continue  # software: all there is to say is its assurance
+        if scheme == SOFTWARE and "anchor" not in result:
+            continue  # all there is to say is its assurance
         told = [f"evidence {scheme}", f"instance {result['instance']}"]
+        if "verified" in result["details"]:
+            told.append(result["details"]["verified"])
         if "collateralDate" in result:
             told.append(f"collateral of {_day(result['collateralDate'])}")
+        elif "assumes" in result:
+            told.append("no dated collateral")
         if "anchor" in result:
             told.append(str(result["anchor"]))
         told += [f"assumes {assumed}" for assumed in result.get("assumes", ())]

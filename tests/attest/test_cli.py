@@ -2,19 +2,27 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cryptography
 import pytest
 import rfc8785
 
 import attest
+from attest.canonical import canonical
+from attest.evidence import Evidence
+from attest.schemes import sev_snp
+from attest.trust import FORMAT
 from tests.attest.made import (
+    BINDING,
+    NOW,
     OBSERVED,
     STATEMENT,
     bundle,
@@ -22,6 +30,8 @@ from tests.attest.made import (
     observed_bundle,
     receipt,
 )
+from tests.pki.amd import FakeAmd
+from tests.pki.nvidia import FakeNvidia
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 PROGRAM = Path(sys.executable).with_name("etmcp-verify")
@@ -216,3 +226,74 @@ def test_it_runs_with_four_libraries_alone(tmp_path: Path, path: Path, code: int
     assert done.returncode == code, done.stderr
     ours = {"__main__", "attest", "cryptography", "rfc8785", "cbor2", "dcap_qvl"}
     assert set(done.stderr.split()) <= ours | {"_cffi_backend", "_openssl"}
+
+
+AMD, GPU = FakeAmd(NOW), FakeNvidia(NOW)
+LAUNCHED = {"measurement": {"register": "measurement", "values": [AMD.report()[0x90:0xC0].hex()]}}
+
+
+def presented(folder: Path, shown: Evidence, accept: Any, anchors: Mapping[str, list[str]]) -> list[str | Path]:
+    """The command line for a bundle under this evidence, and what a verifier brings."""
+    files = {
+        "bundle": bundle(speaker=(shown, BINDING)).encode(),
+        "policy": canonical({"kind": "appraisal", "version": 1, "accept": accept}),
+        "trust": canonical({"format": FORMAT, "anchors": anchors}),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / "bundle", "--policy", folder / "policy", "--trust", folder / "trust"]
+
+
+def guest(folder: Path, accept: Any, **documents: bytes) -> list[str | Path]:
+    """As `presented`, for a SEV-SNP guest and documents in a folder."""
+    for name, data in AMD.documents(**documents).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    shown = Evidence(sev_snp.MEDIA_TYPE, AMD.report(report_data=BINDING.report_data()))
+    told = presented(folder, shown, accept, {"amd": [AMD.root_sha256]})
+    return [*told, "--endorsements", folder]
+
+
+@pytest.mark.parametrize(
+    ("accept", "documents", "worth", "dated"),
+    [
+        ({"allOf": [{"minAssurance": "hardware"}, LAUNCHED]}, {}, "hardware", "no dated collateral"),
+        (LAUNCHED, {"crl": AMD.crl()}, "hardware", "collateral of 20"),
+        ({"minAssurance": "none"}, {}, "none", "no dated collateral"),
+    ],
+)
+def test_what_hardware_is_worth_and_what_was_not_looked_at_is_said(
+    written: Path, accept: Any, documents: dict[str, bytes], worth: str, dated: str
+) -> None:
+    done = run(*guest(written.parent, accept, **documents))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert f"assurance {worth}, time unproven" in lines[2]
+    assert lines[3].startswith(f"  evidence amd-sev-snp, instance unpinned, {dated}")
+    assert lines[3].endswith(", assumes no physical access")
+
+
+def test_what_is_a_signature_only_is_called_so(written: Path) -> None:
+    shown = GPU.evidence(BINDING.report_data())
+    done = run(*presented(written.parent, shown, {"minAssurance": "none"}, {"nvidia": [GPU.root_sha256]}))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "assurance none, " in done.stdout
+    assert "\n  evidence nvidia-gpu, instance unpinned, signature only\n" in done.stdout
+
+
+@pytest.mark.parametrize("lost", ["none", "amd"])
+def test_a_folder_without_anything_that_the_evidence_needs_is_a_mistake(written: Path, lost: str) -> None:
+    *arguments, folder = guest(written.parent, {"minAssurance": "none"})
+    done = run(*arguments, Path(folder) / lost)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.match(
+        r"etmcp-verify: \S+: has nothing that this evidence needs, like amd/\S+; name a folder", done.stderr
+    )
+
+
+def test_a_document_that_cannot_be_read_is_not_one_that_is_absent(written: Path) -> None:
+    arguments = guest(written.parent, {"minAssurance": "none"})
+    (written.parent / AMD.names()[2]).mkdir()
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{AMD.names()[2]}: Is a directory" in done.stderr
