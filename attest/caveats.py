@@ -17,6 +17,7 @@ from attest.rules import (
     DenyInstances,
     Detail,
     Instances,
+    MaxAge,
     MaxCollateralAge,
     MinTcb,
     Schemes,
@@ -26,6 +27,7 @@ from attest.rules import (
 MAX_WAYS = 64
 OF_INTEL = frozenset({"intel-tdx", "intel-sgx"})
 OF_AMD = frozenset({"amd-sev-snp", "azure-vtpm"})
+DATED = frozenset({"software", "aws-nitro", "observer"})
 HARDWARE = frozenset(LAUNCH)
 
 
@@ -146,6 +148,8 @@ def _left_open(way: _Way) -> Iterator[str]:
         yield "software is the word of a process under a key that you trust, and of no hardware"
     if way.level == RANK["hardware"]:
         yield from _uncovered(way)
+    if way.asks(MaxAge) and way.schemes - DATED:
+        yield "evidence of Intel, AMD or a TPM has no date: offline, where it answers no challenge, maxAge refuses it"
     if not hardware:
         return
     if way.schemes & OF_AMD and not way.asks(MinTcb):

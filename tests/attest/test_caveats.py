@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from attest.caveats import MAX_WAYS, SAYS, caveats
+from attest.caveats import DATED, MAX_WAYS, SAYS, caveats
 from attest.claims import Tcb
 from attest.explain import LAUNCH
 from attest.language import load
@@ -88,6 +88,8 @@ NOTED: list[tuple[list[Any], list[str]]] = [
     ([*TD[:2], *TD[3:], *known("intel-tdx")], ["no tcbStatus is asked for"]),
     ([*TD, {"tcbStatus": ["UpToDate", "OutOfDate"]}, *known("intel-tdx")], []),
     ([*TD[:2], {"tcbStatus": ["UpToDate", "OutOfDate"]}, *TD[3:], *known("intel-tdx")], ["calls OutOfDate passes"]),
+    ([*TD, {"maxAge": 300}, *known("intel-tdx")], ["offline, where it answers no challenge, maxAge refuses it"]),
+    ([{"schemes": ["aws-nitro"]}, HARDWARE, EC2, {"maxAge": 300}, *known("aws-nitro")], []),
     # Alternatives: what one leaves open is not covered by what another asks.
     (
         [{"anyOf": [{"allOf": [*TD, *known("intel-tdx")]}, SOFTWARE]}],
@@ -116,6 +118,7 @@ def test_what_evidence_can_say_is_what_claims_of_it_do_say() -> None:
         assert all(re.fullmatch(says.registers, register) for register in claims.measurement)
         assert all(re.fullmatch(says.components, name) for name in (claims.tcb or Tcb()).versions)
         assert str(claims.instance).startswith(f"{says.machine}:")
+        assert bool(claims.issued_at) == (claims.scheme in DATED)
 
 
 def test_of_a_policy_with_very_many_ways_the_first_are_looked_at_and_that_is_said() -> None:
