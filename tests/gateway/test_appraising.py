@@ -110,6 +110,11 @@ def test_what_can_be_no_path_is_a_users_mistake(tmp_path: Path, settings: Any) -
         load(software(tmp_path, **settings))
 
 
+def test_a_policy_without_end_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="/dev/zero: the policy file is longer than"):
+        accepting("/dev/zero", tmp_path)
+
+
 def test_g31_a_server_with_an_appraisal_policy_has_to_offer_evidence(tmp_path: Path) -> None:
     config = software(tmp_path, appraisal="development")
     (tmp_path / "proven" / "mode").write_text("plain")
