@@ -73,7 +73,7 @@ def accepted(name: str, given: Given) -> tuple[Policy, frozenset[str] | None]:
     try:
         return given.load(name, lambda data: (load_policy(data), load_programs(data)))
     except NoFile as e:
-        raise UserError(f"{name}: there is no such file; name one, or a preset: {' or '.join(PRESETS)}") from e
+        raise UserError(f"{e}, or a preset: {' or '.join(PRESETS)}") from e
 
 
 class Command(Protocol):
