@@ -50,6 +50,8 @@ def brief(claims: Claims, *, pinned: bool) -> dict[str, Any]:
     if claims.assurance != "hardware":
         return {}
     told: dict[str, Any] = {"instance": _instance(pinned=pinned)}
+    if claims.tcb is not None and claims.tcb.status not in GOOD_TCB:
+        told["tcbStatus"] = claims.tcb.status
     if claims.collateral_date is not None:
         told["collateralDate"] = claims.collateral_date
     return told | {"assumes": ["no physical access"]}

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, given: Given) -> Said:
 def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
     """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later.
 
-    Raises `UserError` where one cannot be read, and where none is there: nobody named the folder for that.
+    Raises `UserError` where it has none of them: whoever named a folder counts on what was revoked since.
     """
     try:
         speaker = Bundle.decode(data).speaker
@@ -64,7 +64,10 @@ def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
         with suppress(NoFile):
             found[name] = given.read(f"{folder}/{name}")
     if names and not found:
-        raise UserError(f"{folder}: has nothing that this evidence needs, like {names[0]}; name a folder that has")
+        missing = ", ".join(names)
+        raise UserError(
+            f"{folder}: has no {missing}; `etmcp-registry endorsements --folder {folder} NAME` fetches them"
+        )
     return found
 
 
@@ -101,6 +104,8 @@ def _appraised(verdict: Verdict) -> list[str]:
         told = [f"evidence {scheme}", f"instance {result['instance']}"]
         if "verified" in result["details"]:
             told.append(result["details"]["verified"])
+        if "tcbStatus" in result:
+            told.append(f"TCB status {result['tcbStatus']}")
         if "collateralDate" in result:
             told.append(f"collateral of {_day(result['collateralDate'])}")
         elif "assumes" in result:

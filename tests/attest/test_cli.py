@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -280,16 +279,6 @@ def test_what_is_a_signature_only_is_called_so(written: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "assurance none, " in done.stdout
     assert "\n  evidence nvidia-gpu, instance unpinned, signature only\n" in done.stdout
-
-
-@pytest.mark.parametrize("lost", ["none", "amd"])
-def test_a_folder_without_anything_that_the_evidence_needs_is_a_mistake(written: Path, lost: str) -> None:
-    *arguments, folder = guest(written.parent, {"minAssurance": "none"})
-    done = run(*arguments, Path(folder) / lost)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.match(
-        r"etmcp-verify: \S+: has nothing that this evidence needs, like amd/\S+; name a folder", done.stderr
-    )
 
 
 def test_a_document_that_cannot_be_read_is_not_one_that_is_absent(written: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from attest.claims import Claims, Tcb
-from attest.ear import OURS, PROFILE, VERIFIER, ear, refused
+from attest.ear import OURS, PROFILE, VERIFIER, brief, ear, refused
 from attest.errors import EvidenceError, PolicyError
 from tests.attest.machines import NOW, nitro, snp, tdx
 from tests.attest.made import appraisal, bundle, observed_bundle, verify
@@ -104,6 +104,12 @@ def test_what_a_reader_must_know_of_hardware_is_told() -> None:
     assert said["details"] == dict(TDX.details)
     assert "anchor" not in said
     assert told(snp(tests=True))["anchor"] == "test-root"
+
+
+def test_g15_a_status_that_is_not_the_best_stands_beside_the_assurance() -> None:
+    old = replace(TDX, tcb=Tcb("OutOfDate"))
+    assert brief(old, pinned=False)["tcbStatus"] == told(old)["tcbStatus"] == "OutOfDate"
+    assert [brief(claims, pinned=False).get("tcbStatus") for claims in (TDX, SNP, nitro(), SOFTWARE)] == [None] * 4
 
 
 def test_g23_whether_the_machine_is_pinned_is_told() -> None:
