@@ -4,13 +4,14 @@ Exit codes: of a bundle 0 verified, 1 refused, 3 self-consistent, untrusted; of 
 file is wrong.
 """
 
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from attest.arguments import Arguments
-from attest.cli import Command, Given, UserError, bundle, cases, policy
+from attest.cli import Command, Given, NoFile, Said, UserError, bundle, cases, policy
 
 MAX_FILE = 256 << 20
 COMMANDS: Mapping[tuple[str, ...], tuple[Command, str]] = {
@@ -33,16 +34,34 @@ def main(argv: list[str] | None = None) -> None:
     try:
         said = command.run(parser.parse_args(words[used:]), Given(_read, time.time_ns() // 1_000_000))
     except UserError as e:
-        print(f"etmcp-verify: {_shown(str(e))}", file=sys.stderr)
-        sys.exit(2)
-    print("\n".join(map(_shown, said.lines)))
-    sys.exit(said.code)
+        sys.exit(_fail(str(e)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(_print(said))
+
+
+def _print(said: Said) -> int:
+    """The exit code, which is the verdict's too where the reader went away."""
+    try:
+        print("\n".join(map(_shown, said.lines)), flush=True)
+    except OSError as e:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that it is not tried again at the end
+        if not isinstance(e, BrokenPipeError):
+            return _fail(f"standard output: {e.strerror}; free or mend the place that it goes to")
+    return said.code
+
+
+def _fail(line: str) -> int:
+    print(f"etmcp-verify: {_shown(line)}", file=sys.stderr)
+    return 2
 
 
 def _read(path: str) -> bytes:
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAX_FILE + 1)
+    except FileNotFoundError as e:
+        raise NoFile(f"{path}: {e.strerror}; name a file that can be read") from e
     except (OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) else str(e)
         raise UserError(f"{path}: {why}; name a file that can be read") from e

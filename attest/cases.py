@@ -31,7 +31,7 @@ MEDIA_TYPES = {
     "azure-vtpm": "application/vnd.etmcp.azure-vtpm+json",
     "gpu": "application/vnd.etmcp.nvidia-gpu+json",
 }
-UNREAD = "unread"
+UNREAD, UNJUDGED = "unread", "unjudged"
 SCHEMES = (NitroScheme(late_ms=0), *schemes.ALL)
 """The first for a media type counts. The time in a table is exact, and no clock that may be late."""
 Anchors = Mapping[str, frozenset[str]]
@@ -41,7 +41,7 @@ Read = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One case: `verdict` in the words of its expectation, `code` and `reason` where it was refused."""
+    """One case: `verdict` in the words of its expectation, `code` and `reason` where it was refused or not judged."""
 
     case: str
     verdict: str
@@ -71,6 +71,7 @@ class Judged:
 def judge_cases(manifest: bytes, read: Read, trust: Endorsements, denylist: Denylist = DEFAULT) -> Iterator[Judged]:
     """Judge each case of a manifest, in its order, under the vendors' roots and those of `trust`.
 
+    A case of another shape is unjudged, as is one whose files cannot be read; it does not keep the others from theirs.
     Raises `EvidenceError("malformed")` where it is no manifest.
     """
     try:
@@ -84,13 +85,27 @@ def judge_cases(manifest: bytes, read: Read, trust: Endorsements, denylist: Deny
         for vendor in VENDOR_ROOTS.keys() | trust.anchors.keys()
     }
     for number, value in enumerate(cast(list[Any], cases)):
-        what = f"case {number} of the manifest"
-        fields = Fields(value, what, EvidenceError)
-        kind = fields.text("kind", maximum=80)
-        if fields.optional("file") is not None:
-            yield _proof(kind, cast(Mapping[str, Any], value), what, read, denylist)
-        else:
-            yield _evidence(kind, cast(Mapping[str, Any], value), what, read, anchors)
+        try:
+            judged = _judged(value, f"case {number} of the manifest", read, anchors, denylist)
+        except EvidenceError as e:
+            expected = _text(value, "expect")
+            title = _text(value, "id") or _text(value, "file") or f"case {number}"
+            judged = Judged(title, UNJUDGED, UNREAD, e.detail, expected)
+        yield judged
+
+
+def _judged(value: Any, what: str, read: Read, anchors: Anchors, denylist: Denylist) -> Judged:
+    fields = Fields(value, what, EvidenceError)
+    kind = fields.text("kind", maximum=80)
+    if fields.optional("file") is not None:
+        return _proof(kind, cast(Mapping[str, Any], value), what, read, denylist)
+    return _evidence(kind, cast(Mapping[str, Any], value), what, read, anchors)
+
+
+def _text(value: Any, name: str) -> str:
+    """A member of a case of another shape, where it has it."""
+    told = cast(dict[str, Any], value).get(name) if isinstance(value, dict) else None
+    return told if isinstance(told, str) else ""
 
 
 def _proof(kind: str, case: Mapping[str, Any], what: str, read: Read, denylist: Denylist) -> Judged:
@@ -104,7 +119,7 @@ def _proof(kind: str, case: Mapping[str, Any], what: str, read: Read, denylist: 
     except CanonicalError as e:
         return Judged(shown, "INVALID", "malformed", e.detail, expected)
     except EvidenceError as e:
-        return Judged(shown, "INVALID", e.code, e.detail, expected)
+        return Judged(shown, UNJUDGED, e.code, e.detail, expected)
     verdict, code, reason = judge(kind, document, pairing=fastest(), denylist=denylist)
     return Judged(shown, verdict, code, reason, expected)
 
@@ -120,7 +135,7 @@ def _evidence(kind: str, case: Mapping[str, Any], what: str, read: Read, anchors
         shown = Evidence(MEDIA_TYPES[kind], contents.pop("evidence"))
         claims = _opened(shown, contents, anchors, at * 1000)
     except AttestError as e:
-        return Judged(title, "reject", e.code, e.detail, expected)
+        return Judged(title, UNJUDGED if e.code == UNREAD else "reject", e.code, e.detail, expected)
     status = claims.tcb.status if claims.tcb else ""
     return Judged(title, status or "ok", "", "", expected)
 

@@ -1,5 +1,6 @@
 """The language of appraisal policies: one JSON object a rule (WIRE.md, "Policy file")."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from attest.errors import PolicyError
 from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy
 from attest.presets import PRESETS
 from attest.rules import (
+    SCHEMES,
     DenyAdvisories,
     DenyInstances,
     Detail,
@@ -20,8 +22,11 @@ from attest.rules import (
     Schemes,
     TcbStatus,
 )
+from attest.schemes.intel_refusals import STATUSES
 
 MAX_VALUES = 4096
+ADVISORY = r"INTEL-SA-\d{5,}"
+INSTANCE = r"(?:chip|ppid|tpm|gpu):[0-9a-f]+|ec2:[0-9a-z-]+"
 
 
 def load(value: Any) -> Policy:
@@ -84,8 +89,19 @@ def _flag(name: str, rule: Policy) -> Callable[[Any], Policy]:
     return read
 
 
-def _names(name: str, rule: Callable[[frozenset[str]], Policy]) -> Callable[[Any], Policy]:
-    return lambda value: rule(_strings(value, name))
+def _names(
+    name: str, rule: Callable[[frozenset[str]], Policy], known: frozenset[str] | str, told: str
+) -> Callable[[Any], Policy]:
+    """A list of names that evidence can have: one that it never has would be a rule that never applies, unsaid."""
+
+    def read(value: Any) -> Policy:
+        names = _strings(value, name)
+        for each in sorted(names):
+            if each not in known if isinstance(known, frozenset) else not re.fullmatch(known, each):
+                raise PolicyError("malformed", f"{name}: {each[:80]!r} is none that there can be; {told}")
+        return rule(names)
+
+    return read
 
 
 def _seconds(name: str, rule: Callable[[int], Policy]) -> Callable[[Any], Policy]:
@@ -103,6 +119,10 @@ def _strings(value: Any, name: str) -> frozenset[str]:
     return frozenset(cast(list[str], values))
 
 
+_SCHEMES = f"there are {', '.join(sorted(SCHEMES))}"
+_STATUSES = f"Intel has {', '.join(sorted(STATUSES))}"
+_ADVISORIES = "advisories are named like INTEL-SA-00960"
+_INSTANCES = "machines are named like chip:00ff, in lower-case hex, and ppid, ec2, tpm and gpu likewise"
 RULES: Mapping[str, Callable[[Any], Policy]] = {
     "allOf": _all_of,
     "anyOf": _any_of,
@@ -111,13 +131,13 @@ RULES: Mapping[str, Callable[[Any], Policy]] = {
     "measurement": _measurement,
     "notDebug": _flag("notDebug", NotDebug()),
     "noTestRoots": _flag("noTestRoots", NoTestRoots()),
-    "schemes": _names("schemes", Schemes),
+    "schemes": _names("schemes", Schemes, SCHEMES, _SCHEMES),
     "minTcb": _min_tcb,
-    "tcbStatus": _names("tcbStatus", TcbStatus),
-    "denyAdvisories": _names("denyAdvisories", DenyAdvisories),
-    "onlyAdvisories": _names("onlyAdvisories", OnlyAdvisories),
-    "instances": _names("instances", Instances),
-    "denyInstances": _names("denyInstances", DenyInstances),
+    "tcbStatus": _names("tcbStatus", TcbStatus, STATUSES, _STATUSES),
+    "denyAdvisories": _names("denyAdvisories", DenyAdvisories, ADVISORY, _ADVISORIES),
+    "onlyAdvisories": _names("onlyAdvisories", OnlyAdvisories, ADVISORY, _ADVISORIES),
+    "instances": _names("instances", Instances, INSTANCE, _INSTANCES),
+    "denyInstances": _names("denyInstances", DenyInstances, INSTANCE, _INSTANCES),
     "maxAge": _seconds("maxAge", MaxAge),
     "maxCollateralAge": _seconds("maxCollateralAge", MaxCollateralAge),
     "detail": _detail,

@@ -17,6 +17,10 @@ class Grounds:
     covered: frozenset[str] = frozenset()
     pinned: bool = False
 
+    def __or__(self, other: "Grounds") -> "Grounds":
+        """What either established."""
+        return Grounds(self.covered | other.covered, self.pinned or other.pinned)
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -130,14 +134,22 @@ class AnyOf:
     children: Sequence[Policy]
 
     def check(self, subject: Subject) -> Grounds:
-        """The last child's refusal, or code `policy` where there are none."""
-        refusal = PolicyError("policy", "an empty policy accepts nothing")
+        """The last child's refusal, or code `policy` where there are none.
+
+        All are asked, so that what is established does not depend on their order.
+        """
+        refusal, accepted = PolicyError("policy", "an empty policy accepts nothing"), False
+        grounds = subject.grounds
         for child in self.children:
             try:
-                return child.check(subject)
+                grounds |= child.check(subject)
             except PolicyError as e:
                 refusal = e
-        raise refusal
+            else:
+                accepted = True
+        if not accepted:
+            raise refusal
+        return grounds
 
 
 def _turn(rule: Policy) -> int:

@@ -7,6 +7,14 @@ from attest.claims import Tcb
 from attest.errors import PolicyError
 from attest.policy import Grounds, Measurement, Subject
 
+SCHEMES = frozenset(
+    {
+        *("software", "tpm2", "intel-tdx", "intel-sgx", "amd-sev-snp", "aws-nitro", "azure-vtpm", "nvidia-gpu"),
+        "observer",  # of receipts that a gateway signs for servers without evidence
+    }
+)
+"""All that claims may be of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schemes:
@@ -38,15 +46,16 @@ class MinTcb:
 
 @dataclass(frozen=True, slots=True)
 class TcbStatus:
-    """The vendor's status of the platform is one of these. A vendor without a word for it is held to `MinTcb`."""
+    """The vendor's status of the platform is one of these. A vendor without a word for it is held to `MinTcb`; none
+    passes where there are no statuses."""
 
     statuses: frozenset[str]
 
     def check(self, subject: Subject) -> Grounds:
         """Code `tcb`."""
         status = (subject.claims.tcb or Tcb()).status
-        if status and status not in self.statuses:
-            raise PolicyError("tcb", f"the platform's TCB status is {status}")
+        if not self.statuses or (status and status not in self.statuses):
+            raise PolicyError("tcb", f"the platform's TCB status is {status or 'not said'}, not an accepted one")
         return subject.grounds
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from attest.document import MAX_BYTES
 from attest.encoding import sha256_hex
 from attest.errors import PolicyError
 from attest.policy import Policy
@@ -56,7 +57,8 @@ def accepting(told: str, folder: Path) -> Accepting:
     path = (folder / told).absolute()
     mark = Mark.of(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # a longer one is refused; nobody waits until it is read
         return Accepting(load_policy(data), load_programs(data), sha256_hex(data), path, mark)
     except (OSError, ValueError) as e:  # ValueError: no path of any file
         presets = ", ".join(PRESETS)

@@ -238,8 +238,12 @@ class Config:
     @property
     def policies(self) -> Mapping[Path, Mark | None]:
         """The files of appraisal policies and of the denylist, as they were when they were read."""
-        named = (server.etmcp.accepting for server in self.servers.values())
-        return self.withdrawn.marks | {one.file: one.mark for one in named if one is not None and one.file is not None}
+        marks = dict(self.withdrawn.marks)
+        for server in self.servers.values():
+            if (one := server.etmcp.accepting) is not None and one.file is not None:
+                # Where it changed between two servers, neither version is what was read: read all of them again.
+                marks[one.file] = one.mark if marks.get(one.file, one.mark) == one.mark else None
+        return marks
 
     @property
     def storing(self) -> str | None:

@@ -14,7 +14,8 @@ from attest.claims import Endorsements
 from attest.dsse import Envelope
 from attest.errors import AttestError, ManifestError
 from attest.manifest import TrustedManifest, open_manifest
-from attest.policy import AllOf, MinAssurance, NotDebug
+from attest.policy import AllOf
+from attest.presets import UNNAMED
 from attest.rules import ReferenceValues
 from attest.schemes.roots import VENDOR_ROOTS
 from attest.schemes.software import SCHEME
@@ -61,7 +62,7 @@ class Hub:
     ) -> Verifier:
         """The appraisal of one server: these keys of attesters and the vendors' roots, its publisher's reference
         values, and the configured policy, or else that somebody whom we know vouches for it."""
-        policy = accepting.policy if accepting else AllOf([MinAssurance("software"), NotDebug()])
+        policy = accepting.policy if accepting else UNNAMED
         if published is not None:
             policy = AllOf([ReferenceValues(published.manifest.reference_values), policy])
         anchors = {**VENDOR_ROOTS, SCHEME: attesters, "tpm": attesters}

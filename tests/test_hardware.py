@@ -152,6 +152,10 @@ def test_a_bundle_carries_its_endorsements_and_convinces_a_stranger_who_trusts_t
     newer = [*verify, "--trust", str(roots), "--endorsements", str(tmp_path / "newer")]
     done = subprocess.run(newer, capture_output=True, text=True, check=False)
     assert (done.returncode, "failed [revoked]" in done.stdout) == (1, True), done.stdout
+    for folder in (tmp_path / "newre", tmp_path / "newer" / "intel"):
+        done = subprocess.run([*newer[:-1], str(folder)], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, ""), "what was revoked would have passed"
+        assert done.stderr.startswith(f"etmcp-verify: {folder}: has no {TD.document_name}; ")
 
 
 @pytest.fixture(scope="module")

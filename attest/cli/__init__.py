@@ -8,7 +8,9 @@ from typing import Protocol, TypeVar
 from attest.claims import Endorsements
 from attest.denylist import DEFAULT, Denylist
 from attest.errors import AttestError
-from attest.trust import load_denylist, load_trust
+from attest.policy import Policy
+from attest.presets import PRESETS
+from attest.trust import load_denylist, load_policy, load_programs, load_trust, preset
 
 T = TypeVar("T")
 
@@ -17,11 +19,16 @@ class UserError(Exception):
     """A mistake of the user's to mend. One line: what, where, what to do."""
 
 
+class NoFile(UserError):
+    """There is no file of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
     """What the composition root hands to a command.
 
-    `read` returns the bytes of a file (a path as text) and raises `UserError`; `now` is in milliseconds since 1970.
+    `read` returns the bytes of a file (a path as text) and raises `UserError`, `NoFile` where there is none; `now` is
+    in milliseconds since 1970.
     """
 
     read: Callable[[str], bytes]
@@ -56,6 +63,17 @@ def trusted(options: argparse.Namespace, given: Given) -> tuple[Endorsements, De
     if not options.denylist:
         return trust, DEFAULT
     return trust, given.load(options.denylist, lambda data: load_denylist(data, trust))
+
+
+def accepted(name: str, given: Given) -> tuple[Policy, frozenset[str] | None]:
+    """A policy, by its preset's name or from a file, and the proven programs that it accepts; raises `UserError`."""
+    known = preset(name)
+    if known is not None:
+        return known, None
+    try:
+        return given.load(name, lambda data: (load_policy(data), load_programs(data)))
+    except NoFile as e:
+        raise UserError(f"{e}, or a preset: {' or '.join(PRESETS)}") from e
 
 
 class Command(Protocol):

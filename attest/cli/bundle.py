@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from attest import schemes
 from attest.bundle import Bundle
 from attest.claims import Endorsements
-from attest.cli import Given, Said, UserError, declare_trust, trusted
+from attest.cli import Given, NoFile, Said, UserError, accepted, declare_trust, trusted
 from attest.errors import AttestError
 from attest.policy import AllOf
 from attest.proof import ProofResult
 from attest.proven import Accepted
-from attest.trust import load_policy, load_programs, preset
+from attest.schemes.software import SCHEME as SOFTWARE
 from attest.verdict import Verdict, verify_bundle
 from attest.verifier import Verifier
 
@@ -38,9 +38,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 verified; 1 refused; 3 self-consistent, untrusted. Raises `UserError`."""
     trust, denylist = trusted(options, given)
-    policy, programs = preset(options.policy) if options.policy else None, None
-    if options.policy and policy is None:
-        policy, programs = given.load(options.policy, load_policy), given.load(options.policy, load_programs)
+    policy, programs = accepted(options.policy, given) if options.policy else (None, None)
     proofs = Accepted(denylist, programs)
     data = given.read(options.bundle)
     if options.endorsements:
@@ -51,7 +49,10 @@ def run(options: argparse.Namespace, given: Given) -> Said:
 
 
 def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
-    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later."""
+    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later.
+
+    Raises `UserError` where it has none of them: whoever named a folder counts on what was revoked since.
+    """
     try:
         speaker = Bundle.decode(data).speaker
         reader = Verifier(schemes=schemes.ALL, endorsements=Endorsements({}), policy=AllOf([]))
@@ -60,8 +61,13 @@ def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
         return {}
     found: dict[str, bytes] = {}
     for name in names:
-        with suppress(UserError):
+        with suppress(NoFile):
             found[name] = given.read(f"{folder}/{name}")
+    if names and not found:
+        missing = ", ".join(names)
+        raise UserError(
+            f"{folder}: has no {missing}; `etmcp-registry endorsements --folder {folder} NAME` fetches them"
+        )
     return found
 
 
@@ -93,11 +99,17 @@ def _appraised(verdict: Verdict) -> list[str]:
     """What a reader must know of the evidence beyond its assurance."""
     lines: list[str] = []
     for scheme, result in (verdict.appraisal or {"submods": {}})["submods"].items():
-        if "assumes" not in result and "anchor" not in result:
-            continue  # software: all there is to say is its assurance
+        if scheme == SOFTWARE and "anchor" not in result:
+            continue  # all there is to say is its assurance
         told = [f"evidence {scheme}", f"instance {result['instance']}"]
+        if "verified" in result["details"]:
+            told.append(result["details"]["verified"])
+        if "tcbStatus" in result:
+            told.append(f"TCB status {result['tcbStatus']}")
         if "collateralDate" in result:
             told.append(f"collateral of {_day(result['collateralDate'])}")
+        elif "assumes" in result:
+            told.append("no dated collateral")
         if "anchor" in result:
             told.append(str(result["anchor"]))
         told += [f"assumes {assumed}" for assumed in result.get("assumes", ())]

@@ -18,11 +18,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit codes: 0 where every verdict is the expected one, else 1. Raises `UserError`."""
     manifest: str = options.manifest
-    folder = manifest.rpartition("/")[0] or "."
+    folder, slash, _ = manifest.rpartition("/")
 
     def read(name: str) -> bytes:
         try:
-            return given.read(f"{folder}/{name}")
+            return given.read(name if name.startswith("/") else f"{folder}{slash}{name}")
         except UserError as e:
             raise EvidenceError(UNREAD, str(e)) from e
 

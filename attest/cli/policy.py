@@ -3,9 +3,9 @@
 import argparse
 import json
 
-from attest.cli import Given, Said
-from attest.explain import Sentence, explain, warnings
-from attest.trust import load_policy, load_programs, preset
+from attest.caveats import caveats
+from attest.cli import Given, Said, accepted
+from attest.explain import Sentence, explain
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +16,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, given: Given) -> Said:
     """Exit code 0. Raises `UserError` where the file is no policy."""
-    policy = preset(options.file)
-    programs = None
-    if policy is None:
-        policy = given.load(options.file, load_policy)
-        programs = given.load(options.file, load_programs)
+    policy, programs = accepted(options.file, given)
     sentences = explain(policy)
     if programs is not None:
         listed = ", ".join(sorted(programs)) or "none"
@@ -29,7 +25,7 @@ def run(options: argparse.Namespace, given: Given) -> Said:
                 "Requires", f"each result of a tool to be proven for its call under one of these programs: {listed}"
             )
         )
-    sentences += [Sentence("Notes", f"that {note}") for note in warnings(policy)]
+    sentences += [Sentence("Notes", f"that {note}") for note in caveats(policy)]
     if options.json:
         return Said((json.dumps([sentence.to_json() for sentence in sentences]),), 0)
     return Said(tuple(f"{'  ' * said.depth}{said.verb} {said.text}." for said in sentences), 0)

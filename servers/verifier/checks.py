@@ -116,7 +116,7 @@ def _summary(verdict: Verdict, roots: Roots) -> str:
         anchors = roots.endorsements.anchors
         keys = [f"{scheme} {key}" for scheme in sorted(anchors) for key in sorted(anchors[scheme])]
         shown = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-        return f"verified, {WHOSE[roots.told['source']]}: {shown}"
+        return f"verified, assurance {verdict.assurance}, {WHOSE[roots.told['source']]}: {shown}"
     number, step = next((n, step) for n, step in enumerate(verdict.steps, 1) if step.status == "failed")
     outcome = "self-consistent, untrusted" if verdict.outcome == "untrusted" else "refused"
     return f"{outcome} at step {number}, {step.name} [{step.code}]: {step.detail}"

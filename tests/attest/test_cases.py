@@ -3,6 +3,7 @@
 import json
 import shutil
 import ssl
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from attest.groth16.conventions import Points
 from attest.trust import FORMAT
 from attest.x509 import milliseconds
 from tests.attest.made import signing_key
-from tests.attest.test_cli import run
+from tests.attest.test_cli import PROGRAM, run
 from tests.attest.zk.minted import PLAIN, plain_proof
 from tests.pki.amd import FakeAmd
 from tests.pki.aws import FakeAws, pcrs
@@ -132,10 +133,53 @@ def test_under_the_vendors_roots_alone_none_of_them_passes(tmp_path: Path) -> No
 )
 def test_what_cannot_be_read_agrees_with_nothing(tmp_path: Path, spoiled: Any) -> None:
     (tmp_path / "m.json").write_text(json.dumps(spoiled))
-    assert run("cases", tmp_path / "m.json").returncode == 1
+    done = run("cases", tmp_path / "m.json")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert all("unjudged [unread]" in line for line in done.stdout.splitlines()[:-1])
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"[1]", b'[{"kind":"tdx"}]', b'[{"kind":1,"file":"a"}]', b'[{"id":"a"}]'])
+@pytest.mark.parametrize(
+    ("spoiled", "name"),
+    [
+        (1, "case 1"),
+        ({}, "case 1"),
+        ({"kind": "tdx", "id": 7}, "case 1"),
+        ({"kind": "tdx", "id": "a", "evidence": "document", "at": "now", "expect": "unjudged"}, "a"),
+        ({"kind": "tdx", "id": "a", "evidence": "document", "at": 1.5, "expect": "reject"}, "a"),
+        ({"kind": "tdx", "id": "a", "evidence": ["document"], "at": 1, "expect": "reject"}, "a"),
+        ({"kind": "tdx", "id": "a", "evidence": "document", "at": 1, "expect": "unread", "crl": None}, "a"),
+        ({"kind": 1, "file": "proof.json", "expected": {"final": "INVALID"}}, "proof.json"),
+        ({"kind": "risc0", "file": "proof.json", "expected": "INVALID"}, "proof.json"),
+        ({"kind": "risc0", "file": 7}, "case 1"),
+    ],
+)
+def test_a_case_of_another_shape_agrees_with_nothing_and_spoils_no_other(
+    tmp_path: Path, spoiled: Any, name: str
+) -> None:
+    manifest = minted(tmp_path)
+    good = json.loads(manifest.read_bytes())
+    manifest.write_text(json.dumps([good[0], spoiled, *good[1:]]))
+    done = run("cases", manifest, "--trust", tmp_path / "trust.json")
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith(f"{name}: unjudged [unread], expected ")
+    assert ": NOT AGREED (case 1 of the manifest " in lines[1]
+    assert lines[-1] == f"{len(good)} of {len(good) + 1} agreed"
+
+
+def test_files_are_named_from_the_manifests_folder_or_from_the_root(tmp_path: Path) -> None:
+    manifest = minted(tmp_path)
+    cases = json.loads(manifest.read_bytes())
+    for each in cases:
+        each |= {role: str(tmp_path / each[role]) for role in ("evidence", "collateral", "leaf", "crl") if role in each}
+    manifest.write_text(json.dumps(cases))
+    for folder, name in ((tmp_path.parent, f"{tmp_path.name}/manifest.json"), (tmp_path, "manifest.json")):
+        command = [PROGRAM, "cases", name, "--trust", tmp_path / "trust.json"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'"[]"', b'[{"id":"a","id":"b"}]'])
 def test_what_is_no_manifest_is_a_mistake_in_one_line(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.json").write_bytes(data)
     done = run("cases", tmp_path / "m.json")

@@ -8,13 +8,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cryptography
 import pytest
 import rfc8785
 
 import attest
+from attest.canonical import canonical
+from attest.evidence import Evidence
+from attest.schemes import sev_snp
+from attest.trust import FORMAT
 from tests.attest.made import (
+    BINDING,
+    NOW,
     OBSERVED,
     STATEMENT,
     bundle,
@@ -22,6 +29,8 @@ from tests.attest.made import (
     observed_bundle,
     receipt,
 )
+from tests.pki.amd import FakeAmd
+from tests.pki.nvidia import FakeNvidia
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 PROGRAM = Path(sys.executable).with_name("etmcp-verify")
@@ -109,6 +118,7 @@ def mistakes(folder: Path) -> dict[str, tuple[str | Path, ...]]:
     return {
         "missing bundle": (folder / "none",),
         "missing policy": (GOOD, "--policy", folder / "none"),
+        "misspelt preset": (GOOD, "--policy", "productoin"),
         "missing trust": (GOOD, "--trust", folder / "none"),
         "directory": (folder,),
         "directory as policy": (GOOD, "--policy", folder),
@@ -130,6 +140,32 @@ def test_a_mistake_of_the_user_is_one_line_that_names_the_file_and_exit_code_2(n
     assert done.stderr.count("\n") == 1
     named = next(part for part in reversed(arguments) if not str(part).startswith("--"))
     assert str(named).split("\udcff")[0] in done.stderr
+
+
+def test_a_policy_that_is_neither_file_nor_preset_is_told_of_both() -> None:
+    for arguments in ((GOOD, "--policy", "productoin"), ("policy", "check", "productoin")):
+        told = "productoin: No such file or directory; name a file that can be read, or a preset: production or "
+        assert told in run(*arguments).stderr
+
+
+@pytest.mark.parametrize(("path", "code"), [(GOOD, 0), (REFUSED, 1), (UNTRUSTED, 3)])
+def test_a_reader_who_goes_away_changes_no_exit_code(path: Path, code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [PROGRAM, path, *MINE]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_a_full_disk_is_no_verdict() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [PROGRAM, GOOD, *MINE]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "standard output: No space left" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b"), ("--policy",), (GOOD, "--trusted", "x")])
@@ -190,3 +226,64 @@ def test_it_runs_with_four_libraries_alone(tmp_path: Path, path: Path, code: int
     assert done.returncode == code, done.stderr
     ours = {"__main__", "attest", "cryptography", "rfc8785", "cbor2", "dcap_qvl"}
     assert set(done.stderr.split()) <= ours | {"_cffi_backend", "_openssl"}
+
+
+AMD, GPU = FakeAmd(NOW), FakeNvidia(NOW)
+LAUNCHED = {"measurement": {"register": "measurement", "values": [AMD.report()[0x90:0xC0].hex()]}}
+
+
+def presented(folder: Path, shown: Evidence, accept: Any, anchors: Mapping[str, list[str]]) -> list[str | Path]:
+    """The command line for a bundle under this evidence, and what a verifier brings."""
+    files = {
+        "bundle": bundle(speaker=(shown, BINDING)).encode(),
+        "policy": canonical({"kind": "appraisal", "version": 1, "accept": accept}),
+        "trust": canonical({"format": FORMAT, "anchors": anchors}),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / "bundle", "--policy", folder / "policy", "--trust", folder / "trust"]
+
+
+def guest(folder: Path, accept: Any, **documents: bytes) -> list[str | Path]:
+    """As `presented`, for a SEV-SNP guest and documents in a folder."""
+    for name, data in AMD.documents(**documents).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    shown = Evidence(sev_snp.MEDIA_TYPE, AMD.report(report_data=BINDING.report_data()))
+    told = presented(folder, shown, accept, {"amd": [AMD.root_sha256]})
+    return [*told, "--endorsements", folder]
+
+
+@pytest.mark.parametrize(
+    ("accept", "documents", "worth", "dated"),
+    [
+        ({"allOf": [{"minAssurance": "hardware"}, LAUNCHED]}, {}, "hardware", "no dated collateral"),
+        (LAUNCHED, {"crl": AMD.crl()}, "hardware", "collateral of 20"),
+        ({"minAssurance": "none"}, {}, "none", "no dated collateral"),
+    ],
+)
+def test_what_hardware_is_worth_and_what_was_not_looked_at_is_said(
+    written: Path, accept: Any, documents: dict[str, bytes], worth: str, dated: str
+) -> None:
+    done = run(*guest(written.parent, accept, **documents))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert f"assurance {worth}, time unproven" in lines[2]
+    assert lines[3].startswith(f"  evidence amd-sev-snp, instance unpinned, {dated}")
+    assert lines[3].endswith(", assumes no physical access")
+
+
+def test_what_is_a_signature_only_is_called_so(written: Path) -> None:
+    shown = GPU.evidence(BINDING.report_data())
+    done = run(*presented(written.parent, shown, {"minAssurance": "none"}, {"nvidia": [GPU.root_sha256]}))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "assurance none, " in done.stdout
+    assert "\n  evidence nvidia-gpu, instance unpinned, signature only\n" in done.stdout
+
+
+def test_a_document_that_cannot_be_read_is_not_one_that_is_absent(written: Path) -> None:
+    arguments = guest(written.parent, {"minAssurance": "none"})
+    (written.parent / AMD.names()[2]).mkdir()
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{AMD.names()[2]}: Is a directory" in done.stderr

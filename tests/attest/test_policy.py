@@ -1,6 +1,7 @@
 """Policies compose, an empty one refuses, and both of a verifier's files load strictly."""
 
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from attest.claims import Claims, Endorsements
 from attest.document import sign_policy
 from attest.errors import PolicyError
 from attest.language import load
-from attest.policy import AllOf, AnyOf, Measurement, MinAssurance, NotDebug, Policy, Subject
+from attest.policy import AllOf, AnyOf, Grounds, Measurement, MinAssurance, NotDebug, Policy, Subject
+from attest.rules import Instances
 from attest.schemes.roots import VENDOR_ROOTS
 from attest.trust import FORMAT, load_policy, load_programs, load_trust
 from tests.attest.made import refusal, signing_key
@@ -59,6 +61,9 @@ DEBUG = replace(CLAIMS, debug=True)
         (AllOf([AnyOf([AllOf([HARDWARE])]), AllOf([AllOf([MRTD])]), NO]), CLAIMS, ""),
         (AllOf([AnyOf([HARDWARE, AllOf([])]), HARDWARE]), CLAIMS, "policy"),
         (AllOf([AnyOf([MRTD, YES]), HARDWARE]), replace(CLAIMS, launch=frozenset({"mrtd", "rtmr3"})), "measurement"),
+        (AllOf([AnyOf([YES, MRTD]), HARDWARE]), CLAIMS, ""),
+        (AllOf([AnyOf([MRTD, AllOf([])]), HARDWARE]), CLAIMS, ""),
+        (AllOf([AnyOf([YES, AllOf([MRTD, AllOf([])])]), HARDWARE]), CLAIMS, "measurement"),
         (AllOf([HARDWARE, MRTD]), replace(CLAIMS, launch=frozenset()), "measurement"),
         (AllOf([HARDWARE, MRTD]), DEBUG, "debug"),
         (AllOf([HARDWARE, MRTD]), replace(CLAIMS, assurance="software"), "policy"),
@@ -77,6 +82,12 @@ DEBUG = replace(CLAIMS, debug=True)
 )
 def test_a_policy_accepts_or_refuses_with_its_code(policy: Policy, claims: Claims, code: str) -> None:
     assert refusal(policy.check, Subject(claims, now=0)) == code
+
+
+def test_what_alternatives_establish_does_not_depend_on_their_order() -> None:
+    rules = [YES, MRTD, Measurement("rtmr3", frozenset({"01"})), Instances(frozenset({"ppid:01"}))]
+    claims = Subject(replace(CLAIMS, instance="ppid:01"), now=0)
+    assert {AnyOf(order).check(claims) for order in permutations(rules)} == {Grounds(frozenset({"mrtd"}), pinned=True)}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from attest.claims import Claims
 from attest.errors import PolicyError
 from attest.language import load
 from attest.policy import AllOf, Grounds, Policy, Subject, graded
+from attest.presets import UNNAMED
 from attest.rules import ReferenceValues
 from tests.attest.machines import NOW, azure, nitro, sgx, snp, tdx
 from tests.attest.made import appraisal, octets, refusal
@@ -132,6 +133,24 @@ def test_production_for_azure_refuses(claims: Claims, code: str) -> None:
 )
 def test_production_for_a_trust_domain(claims: Claims, more: list[Any], code: str) -> None:
     assert judged(production(GOOD["intel-tdx"], *more), claims) == code
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        (GOOD["intel-tdx"], ""),
+        (GOOD["amd-sev-snp"], ""),
+        (appraisal().claims, ""),
+        (tdx(tcb=hardening), ""),
+        pytest.param(tdx(tcb=out_of_date), "tcb", id="g15-out-of-date"),
+        pytest.param(snp(policy=0xB0000), "debug", id="g01-debug-snp"),
+    ],
+)
+def test_where_no_policy_is_named_a_manifests_values_do_but_not_for_a_platform_out_of_date(
+    claims: Claims, code: str
+) -> None:
+    known = {name: frozenset({claims.measurement[name]}) for name in claims.launch}
+    assert judged(AllOf([ReferenceValues({claims.scheme: known}), UNNAMED]), claims) == code
 
 
 SECRETS = ["ab" * 48, "chip:77", "INTEL-SA-00077", "Configured", "yes-yes"]

@@ -1,15 +1,21 @@
 """Each rule of an appraisal policy: what it accepts, what it refuses by which code, and how it reads in words."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from attest.claims import Claims, Tcb
+from attest.errors import PolicyError
 from attest.explain import explain
 from attest.language import RULES, load
 from attest.policy import AllOf, Grounds, Measurement, Subject, graded
 from attest.presets import PRESETS
+from attest.rules import SCHEMES
+from attest.schemes import azure_vtpm, nitro, nvidia, sev_snp, software, tpm2
+from attest.verdict import OBSERVER
+from tests.attest import machines
 from tests.attest.made import refusal
 
 NOW = 1_795_176_000_000
@@ -60,9 +66,11 @@ def tdx(status: str) -> Claims:
         pytest.param({"minTcb": {"tdx00": 6}}, INTEL, "tcb", id="g17-svn-rolled-back"),
         ({"tcbStatus": ["UpToDate", "SWHardeningNeeded"]}, INTEL, ""),
         pytest.param({"tcbStatus": ["UpToDate"]}, INTEL, "tcb", id="g15-status-not-accepted"),
-        pytest.param({"tcbStatus": ["UpToDate", "OK"]}, tdx("OutOfDate"), "tcb", id="g15-out-of-date"),
+        pytest.param({"tcbStatus": ["UpToDate"]}, tdx("OutOfDate"), "tcb", id="g15-out-of-date"),
         pytest.param({"tcbStatus": ["UpToDate"]}, tdx("Uptodate"), "tcb", id="g15-unknown-status"),
         ({"tcbStatus": ["UpToDate"]}, AMD, ""),
+        pytest.param({"tcbStatus": []}, AMD, "tcb", id="empty-refuses-where-the-vendor-has-no-statuses-too"),
+        ({"tcbStatus": []}, SOFTWARE, "tcb"),
         pytest.param({"denyAdvisories": ["INTEL-SA-00001"]}, INTEL, "tcb", id="g16-denied-advisory"),
         ({"denyAdvisories": ["INTEL-SA-00002"]}, INTEL, ""),
         pytest.param({"onlyAdvisories": []}, INTEL, "tcb", id="g16-unknown-advisory"),
@@ -176,6 +184,36 @@ def test_each_rule_is_said_in_words_of_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_of_another_form_is_malformed(name: str, value: Any) -> None:
     assert refusal(load, {name: value}) == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        pytest.param({"tcbStatus": ["UpToDate", "OK"]}, "'OK' is none that there can be; Intel has ", id="g15-ok"),
+        ({"tcbStatus": ["uptodate"]}, "'uptodate' is none"),
+        ({"tcbStatus": ["Revoked"]}, "'Revoked' is none"),
+        ({"schemes": ["intel-tdx", "tdx"]}, "'tdx' is none that there can be; there are amd-sev-snp, "),
+        ({"denyAdvisories": ["INTEL-SA-960"]}, "named like INTEL-SA-00960"),
+        ({"denyAdvisories": ["intel-sa-00960"]}, "named like INTEL-SA-00960"),
+        ({"onlyAdvisories": [""]}, "named like INTEL-SA-00960"),
+        ({"denyInstances": ["chip:00FF"]}, "'chip:00FF' is none that there can be; machines are named like chip:00ff"),
+        ({"denyInstances": ["00ff"]}, "named like chip:00ff"),
+        ({"denyInstances": ["chip:00ff\n"]}, "named like chip:00ff"),
+        ({"instances": ["ppid:"]}, "named like chip:00ff"),
+    ],
+)
+def test_a_name_that_evidence_never_has_is_malformed_and_not_a_rule_that_never_applies(rule: Any, told: str) -> None:
+    with pytest.raises(PolicyError, match=f"^malformed: {next(iter(rule))}: .*{re.escape(told)}"):
+        load(rule)
+
+
+def test_the_names_of_schemes_machines_and_statuses_are_those_that_claims_have() -> None:
+    named = {module.SCHEME for module in (azure_vtpm, nitro, nvidia, sev_snp, software, tpm2)}
+    assert named | {"intel-tdx", "intel-sgx", OBSERVER} == SCHEMES
+    opened = [machines.nitro(), machines.snp(), machines.tdx(), machines.sgx()]
+    load({"allOf": [{"instances": [claims.instance]} for claims in opened]})
+    load({"instances": ["tpm:" + "00" * 32, "gpu:5a", "ec2:i-0827e799ec9232d44"]})
+    load({"allOf": [{"tcbStatus": [claims.tcb.status]} for claims in opened if claims.tcb and claims.tcb.status]})
 
 
 def test_the_presets_are_rules_like_any_other() -> None:

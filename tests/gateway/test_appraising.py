@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from attest.denylist import DEFAULT
 from attest.trust import load_trust
-from gateway.config import load
+from gateway.appraising import Mark, accepting
+from gateway.config import Config, Server, Settings, load
 from gateway.errors import UserError
 from gateway.home import Home
 from gateway.runtime import running
@@ -108,6 +110,11 @@ def test_what_can_be_no_path_is_a_users_mistake(tmp_path: Path, settings: Any) -
         load(software(tmp_path, **settings))
 
 
+def test_a_policy_without_end_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="/dev/zero: the policy file is longer than"):
+        accepting("/dev/zero", tmp_path)
+
+
 def test_g31_a_server_with_an_appraisal_policy_has_to_offer_evidence(tmp_path: Path) -> None:
     config = software(tmp_path, appraisal="development")
     (tmp_path / "proven" / "mode").write_text("plain")
@@ -127,6 +134,17 @@ def test_an_appraisal_policy_is_read_with_the_configuration_and_is_part_of_what_
     rules.unlink()
     with pytest.raises(UserError, match="name a policy file, or one of production, development"):
         load(config)
+
+
+def test_a_file_that_changes_between_two_servers_is_read_again_for_both(tmp_path: Path) -> None:
+    """Else the first would be held to be outdated until the file changes once more."""
+    held: dict[str, Server] = {}
+    for alias, accept in (("one", DEVELOPMENT), ("two", PRODUCTION), ("three", PRODUCTION)):
+        rules = policy(tmp_path / "policy.json", accept)
+        settings = Settings(appraisal="policy.json").held_to(accepting("policy.json", tmp_path), DEFAULT)
+        held[alias] = Server(command="x", etmcp=settings)
+    assert Config(held, "config").policies == {rules: None}
+    assert Config({"three": held["three"]}, "config").policies == {rules: Mark.of(rules)}
 
 
 @dataclass(frozen=True)

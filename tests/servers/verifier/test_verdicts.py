@@ -170,8 +170,18 @@ async def test_an_answer_names_its_roots_and_who_brought_them(
     assert told["roots"]["anchors"] == {scheme: sorted(keys) for scheme, keys in anchors.items()}
     if outcome == "verified":
         assert made.raw("attester").hex() in line
+        assert line.startswith("verified, assurance software, ")
     else:
         assert not line.startswith("verified")
+
+
+async def test_a_line_that_says_verified_says_what_it_is_worth() -> None:
+    nothing = canonical({"kind": "appraisal", "version": 1, "accept": {"minAssurance": "none"}}).decode()
+    trust = canonical({"format": FORMAT, "anchors": {"observer": [made.raw("observer").hex()]}}).decode()
+    async with Client(server(NONE)) as client:
+        bundle = made.observed_bundle().encode().decode()
+        _, line = await asked(client, "verify_bundle", bundle=bundle, trust=trust, policy=nothing)
+    assert line.startswith("verified, assurance none, but only under roots that the caller gave")
 
 
 @pytest.mark.parametrize("given", [{"trust": "{"}, {"policy": '{"any":1}'}, {"trust": T + " x"}, {"policy": "\u2028"}])
