@@ -147,6 +147,62 @@ async def test_older_collateral_never_takes_the_place_of_newer(
     assert found[COLLATERAL] == newer == Folder(tmp_path).read(COLLATERAL)
 
 
+@pytest.mark.parametrize(
+    ("begins", "now"),
+    [
+        pytest.param(-20 * DAY, 0, id="both hold"),
+        pytest.param(-20 * DAY, 40 * DAY, id="both have ended"),
+        pytest.param(-20 * DAY, -5 * DAY, id="the clock is set back"),
+    ],
+)
+@pytest.mark.parametrize("writable", [True, False])
+async def test_older_never_takes_the_place_of_newer_whatever_the_clock_and_the_folder(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path, begins: int, now: int, writable: bool
+) -> None:
+    newer = INTEL.documents[COLLATERAL]
+    Folder(tmp_path).write(COLLATERAL, newer)
+    if not writable:
+        (tmp_path / ".lock").mkdir()  # nobody can hold such a lock, root neither
+    older = datetime.fromtimestamp((NOW + begins) / 1000, UTC)
+    services.intel = Replayed(NOW, INTEL.collateral(issued=older, until=older + timedelta(days=40)))
+    found = await cache(tmp_path, services, pool, NOW + (now or 15 * DAY)).find([COLLATERAL])
+    assert services.asked
+    assert found[COLLATERAL] == newer == Folder(tmp_path).read(COLLATERAL)
+
+
+@pytest.mark.parametrize("now", [20 * DAY, -10 * DAY, 40 * DAY], ids=["late", "clock set back", "ended"])
+async def test_a_vendor_that_has_nothing_newer_is_not_asked_by_each_appraisal(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path, now: int
+) -> None:
+    held = cache(tmp_path, services, pool, NOW + now)
+    first = await held.find([COLLATERAL])
+    asked = len(services.asked)
+    assert await held.find([COLLATERAL]) == first != {}
+    assert len(services.asked) == asked
+
+
+async def test_what_cannot_be_kept_is_asked_for_each_time(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    (tmp_path / ".lock").mkdir()
+    held = cache(tmp_path, services, pool, NOW + 20 * DAY)
+    for _ in range(2):
+        assert (await held.find([COLLATERAL])).keys() == {COLLATERAL}
+
+
+async def test_a_full_folder_takes_no_more_names_and_goes_on_with_those_it_has(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    folder.write(CHAIN, b"not a chain")
+    for number in range(folder.count(), MOST):
+        folder.write(f"amd/milan/vlek/{number:016x}", b"x")
+    found = await cache(tmp_path, services, pool).find([CHAIN, LEAF])
+    assert found.keys() == {CHAIN, LEAF}
+    assert folder.read(CHAIN) == found[CHAIN]
+    assert (folder.read(LEAF), folder.count()) == (None, MOST)
+
+
 class Replayed(FakeIntel):
     """Answers with the same collateral always."""
 
