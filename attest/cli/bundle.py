@@ -51,7 +51,10 @@ def run(options: argparse.Namespace, given: Given) -> Said:
 
 
 def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
-    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later."""
+    """Those documents for the bundle's evidence that are in the folder; a bundle that is none is refused later.
+
+    Raises `UserError` where it has none of them: whoever named a folder counts on what was revoked since.
+    """
     try:
         speaker = Bundle.decode(data).speaker
         reader = Verifier(schemes=schemes.ALL, endorsements=Endorsements({}), policy=AllOf([]))
@@ -62,6 +65,11 @@ def _documents(folder: str, data: bytes, given: Given) -> dict[str, bytes]:
     for name in names:
         with suppress(UserError):
             found[name] = given.read(f"{folder}/{name}")
+    if names and not found:
+        missing = ", ".join(names)
+        raise UserError(
+            f"{folder}: has no {missing}; `etmcp-registry endorsements --folder {folder} NAME` fetches them"
+        )
     return found
 
 

@@ -22,6 +22,7 @@ from tests.attest.made import (
     observed_bundle,
     receipt,
 )
+from tests.attest.test_bundle_documents import COLLATERAL, TD
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 PROGRAM = Path(sys.executable).with_name("etmcp-verify")
@@ -190,3 +191,13 @@ def test_it_runs_with_four_libraries_alone(tmp_path: Path, path: Path, code: int
     assert done.returncode == code, done.stderr
     ours = {"__main__", "attest", "cryptography", "rfc8785", "cbor2", "dcap_qvl"}
     assert set(done.stderr.split()) <= ours | {"_cffi_backend", "_openssl"}
+
+
+def test_a_folder_without_any_document_for_the_bundle_is_a_mistake_and_not_a_pass(
+    written: Path, tmp_path: Path
+) -> None:
+    written.write_bytes(TD.encode())
+    for folder in (tmp_path, tmp_path / "absent"):
+        done = run(written, "--endorsements", folder)
+        assert (done.returncode, f"{folder}: has no {COLLATERAL}; " in done.stderr) == (2, True)
+    assert run(GOOD, *MINE, "--endorsements", tmp_path).returncode == 0
