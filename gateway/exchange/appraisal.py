@@ -1,5 +1,6 @@
 """Reads a server's evidence and appraises it; keeps the result until it runs out."""
 
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from attest.seal import PublicKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from gateway.errors import Withheld
+from gateway.letters import plain
 from gateway.upstream import Json, UpstreamError
 from gateway.upstream.session import ClientFace, Session
 from registry.endorsements import Source
@@ -20,6 +22,7 @@ from registry.endorsements import Source
 MAXIMUM_AGE_MS = 900_000
 READ_SECONDS = 15
 RETRY_SECONDS = 10
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Appraisal:
         params: Json = {"uri": wire.EVIDENCE_URI + nonce.hex()}
         deadline = anyio.current_time() + READ_SECONDS
         reply = await self._session.request("resources/read", params, client=self._client, deadline=deadline)
+        missing: list[str] = []
         try:
             match reply:
                 case {"result": {"contents": [{"text": str(text)}]}}:
@@ -130,12 +134,18 @@ class Appraisal:
                     raise EvidenceError("malformed", "the evidence resource is not one text")
             names = self._verifier.wants(evidence)
             documents = await self._source.find(names)
+            missing = [name for name in names if name not in documents]
             now = self._clock()
             result = self._verifier.appraise(
                 evidence, binding, nonce=nonce, now=now, maximum_age_ms=MAXIMUM_AGE_MS, documents=documents
             )
             sealing = PublicKey(binding.sealing_key)
         except AttestError as e:
+            # For the operator alone: what has to be in the folder, of a gateway without a way out too.
+            lacking = f"; not to be had: {', '.join(missing)}" if missing else ""
+            logger.warning(
+                "the evidence of %s is refused [%s]: %s%s", self._alias, e.code, plain(e.detail)[:300], lacking
+            )
             raise Withheld(self._alias, "the evidence", e.code) from e
         third = (result.expires_at - now) // 3
         return Appraised(result, text, documents, sealing, now + third, result.expires_at - third)
