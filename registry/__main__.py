@@ -78,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where they are kept")
     fetch.add_argument("--pcs", default=PCS, metavar="URL", help="Intel's service, or an own cache of it")
     fetch.add_argument("--pcs-root-crl", default=ROOT_CRL, metavar="URL", help="where the list of Intel's root is")
+    told = "Intel's TCB information as it is published, or once platforms had time to be updated"
+    fetch.add_argument("--pcs-update", choices=("standard", "early"), default="standard", help=told)
     fetch.add_argument("--kds", default=KDS, metavar="URL", help="AMD's service, or an own cache of it")
     return parser
 
@@ -85,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 async def _endorsements(options: argparse.Namespace) -> int:
     """Fetch what is not fresh in the folder. 1 where something is not to be had."""
     async with aiohttp.ClientSession() as pool:
-        intel = IntelPcs(pool, base=options.pcs, root_crl=options.pcs_root_crl)
+        intel = IntelPcs(pool, base=options.pcs, root_crl=options.pcs_root_crl, update=options.pcs_update)
         cache = Cache(options.folder, {"intel": intel, "amd": AmdKds(pool, base=options.kds)}, clock)
         found = await cache.find(options.names)
     for name in options.names:

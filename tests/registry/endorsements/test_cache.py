@@ -20,6 +20,7 @@ from attest.claims import Endorsements
 from attest.evidence import Evidence
 from attest.schemes.intel import TdxScheme
 from attest.schemes.sev_snp import SevSnpScheme
+from gateway.endorsements import EndorsementSettings, source
 from registry.endorsements.amd_kds import AmdKds
 from registry.endorsements.cache import MOST, Cache
 from registry.endorsements.folder import Folder
@@ -282,13 +283,26 @@ def test_kills_during_writes_leave_one_whole_document(tmp_path: Path) -> None:
 async def test_the_command_fills_a_folder_and_says_what_is_not_to_be_had(services: Services, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "registry", "--data", str(tmp_path / "data"), "endorsements", COLLATERAL, CHAIN]
     command += ["--folder", str(tmp_path / "kept"), "--pcs", services.url, "--kds", services.url]
-    command += ["--pcs-root-crl", f"{services.url}/root.crl"]
+    command += ["--pcs-root-crl", f"{services.url}/root.crl", "--pcs-update", "early"]
     done = await anyio.run_process(command, check=False)
     assert done.returncode == 0, done.stderr
     assert Folder(tmp_path / "kept").read(COLLATERAL) is not None
+    assert [path for path in services.asked if path.endswith("update=early")] == [
+        f"/tdx/certification/v4/tcb?fmspc={INTEL.fmspc}&update=early",
+        "/tdx/certification/v4/qe/identity?update=early",
+    ]
     done = await anyio.run_process([*command[:6], "amd/milan/vlek/" + "0" * 16, *command[8:]], check=False)
     assert done.returncode == 1
     assert b"not to be had" in done.stdout
+
+
+async def test_the_gateways_settings_decide_how_early_intel_is_asked(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    told = {"pcs": services.url, "pcs_root_crl": f"{services.url}/root.crl", "pcs_update": "early"}
+    settings = EndorsementSettings.model_validate(told)
+    assert await source(settings, tmp_path, pool, lambda: NOW).find([COLLATERAL])
+    assert sum(path.endswith("update=early") for path in services.asked) == 2
 
 
 def test_a_document_goes_back_where_any_part_of_it_does() -> None:
