@@ -143,3 +143,14 @@ async def test_what_is_revoked_between_two_appraisals_is_called_no_more(machine:
         with pytest.raises(Withheld) as refused, anyio.fail_after(SECONDS):
             await called_for_ever()
         assert refused.value.code == "revoked"
+
+
+async def test_what_vendors_said_is_kept_where_no_child_can_put_older_words(machine: Machine, tmp_path: Path) -> None:
+    machine.hold(HARDWARE)
+    path, home = machine.folder / "config.json", Home(tmp_path / "home")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"endorsements": {"fetch": False}}))
+    document = home.private / "endorsements" / CRL
+    document.parent.mkdir(parents=True)
+    document.write_bytes(b"x")
+    async with running(load(path), home, clock=Clock(), environ={}, version="0") as held:
+        assert await held.hub.endorsements.find([CRL]) == {CRL: b"x"}
