@@ -291,6 +291,9 @@ async def test_the_command_fills_a_folder_and_says_what_is_not_to_be_had(service
         f"/tdx/certification/v4/tcb?fmspc={INTEL.fmspc}&update=early",
         "/tdx/certification/v4/qe/identity?update=early",
     ]
+    (tmp_path / "shut" / ".lock").mkdir(parents=True)
+    done = await anyio.run_process([*command, "--folder", str(tmp_path / "shut")], check=False)
+    assert (done.returncode, done.stdout.count(b"not kept")) == (1, 2)
     done = await anyio.run_process([*command[:6], "amd/milan/vlek/" + "0" * 16, *command[8:]], check=False)
     assert done.returncode == 1
     assert b"not to be had" in done.stdout
