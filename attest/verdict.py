@@ -211,15 +211,23 @@ def _authenticated(
     The verifier's may be of another time, mostly a later one. Then the bundle's say how things were; what the others
     name as revoked is revoked, since nobody knows from when on its key was in other hands.
     """
+
+    def judged(trust: Endorsements) -> Claims:
+        verifier = Verifier(schemes=schemes, endorsements=trust, policy=NOTHING)
+        try:
+            return verifier.authenticate(evidence, binding, at, bundle.endorsements)
+        except EvidenceError as e:
+            if e.code != "not_yet_valid" or not bundle.endorsements:
+                raise
+        # Vendors date what they say at the moment that they are asked, and the server's clock may be behind theirs.
+        return verifier.authenticate(evidence, binding, at + MAX_SKEW_MS, bundle.endorsements)
+
     try:
-        verifier = Verifier(schemes=schemes, endorsements=endorsements, policy=NOTHING)
-        return verifier.authenticate(evidence, binding, at, bundle.endorsements)
+        return judged(endorsements)
     except EvidenceError as e:
         if e.code not in ("expired", "not_yet_valid") or not endorsements.documents:
             raise
-    then = replace(endorsements, documents={}, untimely=endorsements.documents)
-    verifier = Verifier(schemes=schemes, endorsements=then, policy=NOTHING)
-    return verifier.authenticate(evidence, binding, at, bundle.endorsements)
+    return judged(replace(endorsements, documents={}, untimely=endorsements.documents))
 
 
 def _proven(bundle: Bundle, said: Statement, now: int, accepted: Accepted) -> ProofResult | None:

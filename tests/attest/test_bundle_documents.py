@@ -1,5 +1,6 @@
 """Documents of vendors in a bundle and beside it: a stranger checks it years later, with those that he has then."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from attest.policy import MinAssurance
 from attest.schemes.intel import TDX_MEDIA_TYPE
 from attest.schemes.sev_snp import MEDIA_TYPE
 from attest.verdict import verify_bundle
-from tests.attest.made import BINDING, NOW, bundle, failure
+from tests.attest.made import BINDING, FINISHED, NOW, bundle, failure
 from tests.pki.amd import FakeAmd
 from tests.pki.authority import moment
 from tests.pki.intel import ROOT, FakeIntel
@@ -47,6 +48,13 @@ def judged(made: Bundle, documents: dict[str, bytes]) -> tuple[str, str]:
     now = NOW + 2 * YEAR // timedelta(milliseconds=1)
     policy = MinAssurance("none")
     return failure(verify_bundle(made.encode(), schemes=schemes.ALL, endorsements=trust, policy=policy, now=now))
+
+
+@pytest.mark.parametrize(("behind", "code"), [(0, ""), (60, ""), (61, "not_yet_valid")])
+def test_a_servers_clock_may_be_a_minute_behind_the_vendors(behind: int, code: str) -> None:
+    issued = moment(FINISHED) + timedelta(seconds=behind)
+    fresh = {COLLATERAL: INTEL.collateral(issued=issued, until=issued + MONTH)}
+    assert judged(replace(TD, endorsements=fresh), {}) == (("evidence", code) if code else ("", ""))
 
 
 @pytest.mark.parametrize(
