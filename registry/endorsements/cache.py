@@ -97,19 +97,28 @@ class Cache:
             raise Unavailable(f"what was fetched as {name} cannot be read: {e}") from e
         try:
             with _alone(self._path):
-                if (held := self._newer(name, wanted, life)) is None:
+                if (held := self._stays(name, wanted, life)) is None:
                     self._write(name, data)
         except OSError as e:
             logger.warning("%s: %s; %s is not kept", e.filename or self._path, e.strerror, name)
-            held = self._newer(name, wanted, life)
+            held = self._stays(name, wanted, life)
         return data if held is None else held
 
-    def _newer(self, name: str, wanted: Name, life: Life) -> bytes | None:
-        """What is in the folder, if a part of what was fetched is older than in it. Only what has ended gives way to
-        older, and only to what holds: one that begins later by our clock may be right, and the clock wrong."""
+    def _stays(self, name: str, wanted: Name, life: Life) -> bytes | None:
+        """What is in the folder, if what was fetched must not take its place.
+
+        What holds gives way to nothing that begins later, as all does that is dated when it is asked for, by vendors
+        whose clock is before ours. What has a newer part gives way to older only where it has ended and that holds:
+        one that begins later itself may be right, and our clock set back.
+        """
         held, now = self._folder.read(name), self._clock()
         other = _life(wanted, held)
-        if other is None or not life.goes_back(other) or (other.expires_at < now and life.valid(now)):
+        if other is None:
+            return None
+        if now < life.begins_at and other.valid(now):
+            logger.warning("what was fetched as %s begins later; compare the clocks", name)
+            return held
+        if not life.goes_back(other) or (other.expires_at < now and life.valid(now)):
             return None
         logger.warning("what was fetched as %s is older than what is in %s", name, self._path)
         return held

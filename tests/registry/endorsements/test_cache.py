@@ -171,6 +171,20 @@ async def test_older_never_takes_the_place_of_newer_whatever_the_clock_and_the_f
     assert found[COLLATERAL] == newer == Folder(tmp_path).read(COLLATERAL)
 
 
+async def test_what_begins_later_takes_the_place_of_nothing_that_holds(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    now = NOW + 20 * DAY
+    before = INTEL.documents[COLLATERAL]
+    Folder(tmp_path).write(COLLATERAL, before)
+    ahead = datetime.fromtimestamp(now / 1000 + 30, UTC)
+    services.intel = Replayed(NOW, INTEL.collateral(issued=ahead, until=ahead + timedelta(days=30)))
+    assert await cache(tmp_path, services, pool, now).find([COLLATERAL]) == {COLLATERAL: before}
+    later = await cache(tmp_path, services, pool, now + DAY).find([COLLATERAL])
+    assert later[COLLATERAL] == Folder(tmp_path).read(COLLATERAL)
+    assert json.loads(later[COLLATERAL]) == json.loads(services.intel.documents[COLLATERAL])
+
+
 @pytest.mark.parametrize("now", [20 * DAY, -10 * DAY, 40 * DAY], ids=["late", "clock set back", "ended"])
 async def test_a_vendor_that_has_nothing_newer_is_not_asked_by_each_appraisal(
     services: Services, pool: aiohttp.ClientSession, tmp_path: Path, now: int
