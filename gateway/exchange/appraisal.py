@@ -92,8 +92,8 @@ class Appraisal:
     async def ahead(self) -> None:
         """Appraise again beside the calls, before one has to wait for it. Never returns: cancel it with the connection.
 
-        What the verifier refuses is relied on no more. A server that is not to be reached is asked again, as long as
-        there are calls, and what was appraised serves them to its end.
+        What the verifier refuses is relied on no more. A server that is not to be reached, or has no evidence to give
+        now, is asked again as long as there are calls, and what was appraised serves them to its end.
         """
         while True:
             await self._ageing.wait()
@@ -101,10 +101,11 @@ class Appraisal:
                 async with self._lock:
                     if self._current is not None and self._clock() > self._current.ahead_at:
                         self._current = await self._fresh()
-            except Withheld:
-                self._current = None  # the next call asks again, and is told why
-            except UpstreamError:
-                await anyio.sleep(RETRY_SECONDS)
+            except (Withheld, UpstreamError) as e:
+                if isinstance(e, Withheld) and e.code != "malformed":  # which a busy server's error is too
+                    self._current = None  # the next call asks again, and is told why
+                else:
+                    await anyio.sleep(RETRY_SECONDS)
             self._ageing = anyio.Event()
 
     def _held(self, not_key: str | None) -> Appraised | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from attest.errors import EvidenceError
 from attest.trust import load_trust
 from gateway import runtime
 from gateway.aggregate import Aggregate, Client
@@ -34,10 +35,12 @@ __all__ = ["machine"]
 
 @dataclass
 class Gate:
-    """A `Source` for software's evidence, which wants nothing; it keeps whoever asks waiting while it is shut."""
+    """A `Source` for software's evidence, which wants nothing; it keeps whoever asks waiting while it is shut, and
+    may be where an appraisal ends with a code."""
 
     asked: int = 0
     opened: anyio.Event = field(default_factory=anyio.Event)
+    refuses: str = ""
 
     def instead(self, *_: object) -> Source:
         return self
@@ -45,6 +48,8 @@ class Gate:
     async def find(self, names: Sequence[str]) -> Mapping[str, bytes]:
         self.asked += 1
         await self.opened.wait()
+        if self.refuses:
+            raise EvidenceError(self.refuses, "for the test")
         return dict.fromkeys(names, b"")
 
 
@@ -94,6 +99,17 @@ async def test_the_next_appraisal_is_made_beside_the_calls(tmp_path: Path, gate:
 async def settled(aggregate: Aggregate, time: Clock) -> None:
     """Two more exchanges, so that what waited for the gate has gone on."""
     for _ in range(2):
+        await call(aggregate, time, "x")
+
+
+@pytest.mark.usefixtures("brief")
+async def test_a_server_without_evidence_now_is_served_by_what_was_appraised(tmp_path: Path, gate: Gate) -> None:
+    time = Clock()
+    async with gateway(tmp_path, time, sealed=False) as aggregate:
+        await call(aggregate, time, "x")
+        gate.refuses, time.offset = "malformed", THIRD + 3_000
+        await settled(aggregate, time)
+        assert gate.asked == 2
         await call(aggregate, time, "x")
 
 
