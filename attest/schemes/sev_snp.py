@@ -76,11 +76,11 @@ class SevSnpScheme:
         report, table = _read(evidence)
         chain = _find(report, table, endorsements.documents)
         _check_certificates(chain, report.kind, now)
-        if (name := _names(report, chain.product)[2]) in endorsements.untimely:
-            _check_list(load_crl(endorsements.untimely[name], name), chain, None)
         spl = _extensions(chain.leaf)
         chip = _check_platform(report, spl)
         check_p384(chain.leaf, report.r, report.s, report.body, "the SEV-SNP report")
+        if (name := _names(report, chain.product)[2]) in endorsements.untimely:
+            _check_untimely(load_crl(endorsements.untimely[name], name), chain)
         end = expiry(chain.line)
         if chain.crl is not None and chain.crl.next_update_utc is not None:
             end = min(end, milliseconds(chain.crl.next_update_utc))
@@ -152,15 +152,16 @@ def _check_certificates(chain: _Chain, kind: str, now: int) -> None:
     check_chain(chain.line)
     check_validity(chain.line, now)
     if chain.crl is not None:
-        _check_list(chain.crl, chain, now)
+        check_crl(chain.crl, chain.root, now)
+        if is_revoked(chain.crl, chain.signer) or is_revoked(chain.crl, chain.leaf):
+            raise EvidenceError("revoked", f"AMD has revoked the certificate of {signer} or of the chip")
 
 
-def _check_list(crl: x509.CertificateRevocationList, chain: _Chain, at: int | None) -> None:
-    check_crl(crl, chain.root, at)
-    if is_revoked(crl, chain.signer) or is_revoked(crl, chain.leaf):
-        raise EvidenceError(
-            "revoked", f"AMD has revoked the certificate of the chip, or of what signs for {chain.product}"
-        )
+def _check_untimely(crl: x509.CertificateRevocationList, chain: _Chain) -> None:
+    """None of these is named by a list of another time, whenever that is."""
+    check_crl(crl, chain.root, None)
+    if any(is_revoked(crl, certificate) for certificate in chain.line):
+        raise EvidenceError("revoked", "AMD has revoked the chip's certificate, or one above it")
 
 
 def _check_platform(report: Report, told: Mapping[str, bytes]) -> bytes:
