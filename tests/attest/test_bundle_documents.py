@@ -14,7 +14,7 @@ from attest.schemes.intel import TDX_MEDIA_TYPE
 from attest.schemes.sev_snp import MEDIA_TYPE
 from attest.verdict import verify_bundle
 from tests.attest.made import BINDING, FINISHED, NOW, bundle, failure
-from tests.pki.amd import FakeAmd
+from tests.pki.amd import FakeAmd, der
 from tests.pki.authority import moment
 from tests.pki.intel import ROOT, FakeIntel
 
@@ -22,7 +22,7 @@ YEAR = timedelta(days=365)
 MONTH = timedelta(days=30)
 LATER, EARLIER = moment(NOW) + YEAR, moment(NOW) - YEAR
 INTEL, AMD, STRANGER = FakeIntel(NOW), FakeAmd(NOW), FakeAmd(NOW, name="stranger")
-COLLATERAL, (_, _, CRL) = INTEL.document_name, AMD.names()
+COLLATERAL, (_, LEAF, CRL) = INTEL.document_name, AMD.names()
 TRUST = {"intel": frozenset({INTEL.root_sha256}), "amd": frozenset({AMD.root_sha256})}
 REPORT_DATA = BINDING.report_data()
 TD = bundle(
@@ -75,6 +75,7 @@ def test_a_servers_clock_may_be_a_minute_behind_the_vendors(behind: int, code: s
         pytest.param(TD, {COLLATERAL: b"{}"}, "malformed", id="tdx-not-a-document"),
         pytest.param(GUEST, {}, "", id="snp-what-it-brings"),
         pytest.param(GUEST, {CRL: AMD.crl(begin=LATER, end=LATER + YEAR)}, "", id="snp-later"),
+        pytest.param(GUEST, {LEAF: der(AMD.endorse(begin=LATER))}, "", id="snp-certificate-of-when-it-was-asked-for"),
         pytest.param(GUEST, {CRL: AMD.crl(begin=EARLIER, end=EARLIER + MONTH)}, "", id="snp-earlier"),
         pytest.param(
             GUEST, {CRL: AMD.crl(REVOKED, begin=LATER, end=LATER + MONTH)}, "revoked", id="snp-signer-revoked-since"
