@@ -74,6 +74,15 @@ async def test_what_was_fetched_is_what_appraisals_need(
     assert f"/vcek/v1/Milan/{AMD.chip_id.hex()}?{query}" in services.asked
 
 
+async def test_intels_own_cache_hands_out_the_list_of_the_root_in_hex(
+    services: Services, pool: aiohttp.ClientSession
+) -> None:
+    pcs = IntelPcs(pool, base=services.url, root_crl=f"{services.url}/sgx/certification/v4/rootcacrl")
+    documents = {COLLATERAL: await pcs.fetch(COLLATERAL)}
+    trust = Endorsements({"intel": frozenset({INTEL.root_sha256})}, documents)
+    assert TdxScheme().open(Evidence("", INTEL.quote()), trust, NOW).standing == "trusted"
+
+
 async def test_what_is_fresh_is_not_fetched_again_and_at_half_its_life_it_is(
     services: Services, pool: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
