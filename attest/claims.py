@@ -72,12 +72,14 @@ class Endorsements:
     `anchors` are the anchors it trusts: by scheme, or for hardware by vendor (`intel`, `amd`, `aws`, `nvidia`, `tpm`).
     `test_anchors` count too, and every result under one of them says so. `documents` are what vendors say of their
     platforms (certificates, TCB information, revocation lists) under the names that `Scheme.wants` gives; they are
-    signed, so it does not matter where they came from.
+    signed, so it does not matter where they came from. `untimely` are further ones, of another time than that of
+    checking: what their revocation lists name is revoked, and nothing else in them counts.
     """
 
     anchors: Mapping[str, frozenset[str]]
     documents: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     test_anchors: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    untimely: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
     def beside(self, documents: Mapping[str, bytes]) -> "Endorsements":
         """With these documents too, of which the caller's own come first."""

@@ -1,7 +1,7 @@
 """Checks a bundle and says what it found, step by step."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from attest.bundle import Bundle
@@ -9,7 +9,7 @@ from attest.claims import Assurance, Claims, Endorsements, Scheme
 from attest.ear import ear, refused
 from attest.encoding import salted, same
 from attest.errors import AttestError, EvidenceError, PolicyError, ReceiptError
-from attest.evidence import key_id
+from attest.evidence import Binding, Evidence, key_id
 from attest.groth16.pairing import fastest
 from attest.policy import AllOf, Policy, Subject, graded
 from attest.proof import ProofResult
@@ -163,8 +163,7 @@ def _run(
             expires_at=said.finished_at,
         )
     else:
-        verifier = Verifier(schemes=schemes, endorsements=endorsements, policy=NOTHING)
-        claims = verifier.authenticate(*bundle.speaker, now=said.finished_at, documents=bundle.endorsements)
+        claims = _authenticated(bundle, *bundle.speaker, schemes, endorsements, said.finished_at)
     yield "evidence"  # 4
 
     if not same(salted(bundle.params_salt, bundle.params), said.params_digest):
@@ -197,6 +196,38 @@ def _run(
             claims, found.assurance, pinned=grounds.pinned, issued_at=now, expires_at=claims.expires_at
         )
     yield "policy"  # 10
+
+
+def _authenticated(
+    bundle: Bundle,
+    evidence: Evidence,
+    binding: Binding,
+    schemes: tuple[Scheme, ...],
+    endorsements: Endorsements,
+    at: int,
+) -> Claims:
+    """The claims at the time of the receipt, with the verifier's documents before those in the bundle.
+
+    The verifier's may be of another time, mostly a later one. Then the bundle's say how things were; what the others
+    name as revoked is revoked, since nobody knows from when on its key was in other hands.
+    """
+
+    def judged(trust: Endorsements) -> Claims:
+        verifier = Verifier(schemes=schemes, endorsements=trust, policy=NOTHING)
+        try:
+            return verifier.authenticate(evidence, binding, at, bundle.endorsements)
+        except EvidenceError as e:
+            if e.code != "not_yet_valid" or not bundle.endorsements:
+                raise
+        # Vendors date what they say at the moment that they are asked, and the server's clock may be behind theirs.
+        return verifier.authenticate(evidence, binding, at + MAX_SKEW_MS, bundle.endorsements)
+
+    try:
+        return judged(endorsements)
+    except EvidenceError as e:
+        if e.code not in ("expired", "not_yet_valid") or not endorsements.documents:
+            raise
+    return judged(replace(endorsements, documents={}, untimely=endorsements.documents))
 
 
 def _proven(bundle: Bundle, said: Statement, now: int, accepted: Accepted) -> ProofResult | None:

@@ -139,8 +139,8 @@ def check_p384(certificate: x509.Certificate, r: int, s: int, signed: bytes, wha
         raise EvidenceError("signature", f"{what} is not signed by its certificate's key") from e
 
 
-def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, at: int) -> None:
-    """The list is signed by `issuer` and current at `at`, milliseconds since 1970.
+def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, at: int | None) -> None:
+    """The list is signed by `issuer` and current at `at`, milliseconds since 1970 (None: it was once, or will be).
 
     Codes `chain`, `not_yet_valid`, `expired`; a list without an end is `malformed`.
     """
@@ -155,6 +155,8 @@ def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, at:
         sound = False
     if not sound or crl.issuer != issuer.subject or not isinstance(crl.signature_hash_algorithm, _HASHES):
         raise EvidenceError("chain", "the revocation list is not signed by the authority")
+    if at is None:
+        return
     if at < milliseconds(crl.last_update_utc):
         raise EvidenceError("not_yet_valid", "the revocation list begins later")
     if at > milliseconds(crl.next_update_utc):

@@ -12,6 +12,7 @@ import anyio
 from gateway.client import SHARED, Audience
 from gateway.config import Server
 from gateway.errors import UserError, Withheld
+from gateway.exchange.attested import AttestedCaller
 from gateway.health import Breaker
 from gateway.hub import Hub
 from gateway.link import Era, Link, connect
@@ -306,6 +307,8 @@ class Connections:
 
     def _jobs(self, link: Link, audience: Audience) -> list[Coroutine[Any, Any, None]]:
         jobs: list[Coroutine[Any, Any, None]] = []
+        if isinstance(link.caller, AttestedCaller):
+            jobs.append(link.caller.ahead())
         if isinstance(link.transport, StdioTransport | SseTransport):
             jobs.append(self._ended(link, link.transport))
         promised: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +22,8 @@ class EndorsementSettings(BaseModel):
     fetch: bool = True
     pcs: str = PCS
     pcs_root_crl: str = ROOT_CRL
+    # Intel's TCB information from the day that it is published, or only once platforms had their time to be updated.
+    pcs_update: Literal["standard", "early"] = "standard"
     kds: str = KDS
 
     def below(self, folder: Path) -> Self:
@@ -33,6 +35,6 @@ def source(
     settings: EndorsementSettings, folder: Path, pool: aiohttp.ClientSession, clock: Callable[[], int]
 ) -> Source:
     """The configured source; `folder` is where documents are kept unless the settings name another."""
-    intel = IntelPcs(pool, base=settings.pcs, root_crl=settings.pcs_root_crl)
+    intel = IntelPcs(pool, base=settings.pcs, root_crl=settings.pcs_root_crl, update=settings.pcs_update)
     vendors = {"intel": intel, "amd": AmdKds(pool, base=settings.kds)} if settings.fetch else {}
     return Cache(settings.folder or folder, vendors, clock)

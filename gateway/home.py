@@ -13,8 +13,9 @@ from gateway.errors import UserError
 
 
 class Home:
-    """A directory that belongs to this user. `private` holds keys and receipts and is hidden from children; `cache`
-    holds compiled components and is safe to delete. Raises `UserError` where it cannot be made or read."""
+    """A directory that belongs to this user. `private` is hidden from children and holds keys, receipts, and what
+    vendors said, in whose place a child could put older words; `cache` holds compiled components and is safe to
+    delete. Raises `UserError` where it cannot be made or read."""
 
     def __init__(self, path: Path) -> None:
         self.root, self.private, self.cache = path, path / "private", path / "cache"

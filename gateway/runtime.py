@@ -105,7 +105,7 @@ async def running(
         async with new_pool() as http:
             info = {"name": "etmcp", "version": version}
             registry = Registry(config.registry, store, http, home, environ, info)
-            trust = (source(config.endorsements, home.cache / "endorsements", http, clock), test_roots)
+            trust = (source(config.endorsements, home.private / "endorsements", http, clock), test_roots)
             hub = Hub(home, http, pins, records, observer, clock, environ, info, Feed(), identity, registry, *trust)
             rounds = Rounds(records, States(home.state_key(), clock), clock, identity.user, hub.later)
             members = {alias: Member(alias, server, hub) for alias, server in config.servers.items()}

@@ -21,6 +21,7 @@ from registry.catalogue.store import Catalogue
 from registry.domains.lookup import DnsRecords, FileRecords, Keys, PublicAddresses, WellKnownRecords
 from registry.endorsements.amd_kds import KDS, AmdKds
 from registry.endorsements.cache import Cache
+from registry.endorsements.folder import Folder
 from registry.endorsements.intel_pcs import PCS, ROOT_CRL, IntelPcs
 from registry.errors import RegistryError
 from registry.http import application, serve_http
@@ -78,19 +79,23 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--folder", type=Path, required=True, metavar="DIR", help="where they are kept")
     fetch.add_argument("--pcs", default=PCS, metavar="URL", help="Intel's service, or an own cache of it")
     fetch.add_argument("--pcs-root-crl", default=ROOT_CRL, metavar="URL", help="where the list of Intel's root is")
+    told = "Intel's TCB information as it is published, or once platforms had time to be updated"
+    fetch.add_argument("--pcs-update", choices=("standard", "early"), default="standard", help=told)
     fetch.add_argument("--kds", default=KDS, metavar="URL", help="AMD's service, or an own cache of it")
     return parser
 
 
 async def _endorsements(options: argparse.Namespace) -> int:
-    """Fetch what is not fresh in the folder. 1 where something is not to be had."""
+    """Fetch what is not fresh in the folder. 1 where something is not to be had, or could not be kept."""
     async with aiohttp.ClientSession() as pool:
-        intel = IntelPcs(pool, base=options.pcs, root_crl=options.pcs_root_crl)
+        intel = IntelPcs(pool, base=options.pcs, root_crl=options.pcs_root_crl, update=options.pcs_update)
         cache = Cache(options.folder, {"intel": intel, "amd": AmdKds(pool, base=options.kds)}, clock)
         found = await cache.find(options.names)
+    kept = await Folder(options.folder).find(options.names)
     for name in options.names:
-        print(f"{name}: {f'{len(found[name])} bytes' if name in found else 'not to be had'}")
-    return 0 if len(found) == len(set(options.names)) else 1
+        told = f"{len(kept[name])} bytes" if name in kept else "not kept" if name in found else "not to be had"
+        print(f"{name}: {told}")
+    return 0 if kept == found and len(kept) == len(set(options.names)) else 1
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -189,6 +189,16 @@ def test_a_tpm_counts_under_the_key_that_the_operator_pins_and_never_as_hardware
         assert said in (str(called(client)) if pinned and asked == "software" else state)
 
 
+def test_a_gateway_without_a_way_out_says_which_documents_it_lacks(machine: Machine, tmp_path: Path) -> None:
+    told = json.loads(machine.hold().read_text())
+    told["endorsements"]["folder"] = "empty"
+    (machine.folder / "config.json").write_text(json.dumps(told))
+    stderr = tmp_path / "stderr"
+    with StdioClient(machine.folder / "config.json", tmp_path / "home", stderr, options=machine.roots) as client:
+        assert "[chain]" in client.request("tools/list").result["_meta"]["com.etmcp/servers"]["td"]
+        assert f"not to be had: {TD.document_name}" in stderr.read_text()
+
+
 def test_without_the_option_for_test_roots_it_is_nobodys_evidence(machine: Machine, tmp_path: Path) -> None:
     with StdioClient(machine.hold(), tmp_path / "home", tmp_path / "stderr") as client:
         assert "[root]" in client.request("tools/list").result["_meta"]["com.etmcp/servers"]["td"]

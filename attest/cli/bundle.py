@@ -30,7 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="FILE", help="bundle written by `etmcp receipts export`")
     parser.add_argument("--policy", metavar="POLICY", help="what you accept: a file (JSON), production or development")
     declare_trust(parser)
-    told = "what vendors say of their platforms, instead of what the bundle brings"
+    told = "what vendors say of their platforms, before what the bundle brings; what they revoked since counts too"
     parser.add_argument("--endorsements", metavar="DIR", help=told)
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
 

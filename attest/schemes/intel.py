@@ -18,6 +18,7 @@ from attest.evidence import Evidence
 from attest.schemes.intel_collateral import Collateral, read_collateral, told
 from attest.schemes.intel_quote import TD15, Quote, check_names, read_quote
 from attest.schemes.intel_refusals import STATUSES, check_certificates, closer
+from attest.x509 import check_crl, is_revoked, load_certificate, load_crl
 
 TDX_MEDIA_TYPE = "application/vnd.etmcp.tdx-quote"
 SGX_MEDIA_TYPE = "application/vnd.etmcp.sgx-quote"
@@ -72,6 +73,8 @@ def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
     check_names({*quote.chain[1:], *collateral.signers, *collateral.roots}, quote.chain[2])
     said = _verify(quote, collateral, now)
     collateral.check_signers()
+    if name in endorsements.untimely:
+        _check_lists(quote, collateral.signers, read_collateral(endorsements.untimely[name], name))
     tcb, pck = said["tcb"], said["platform"]["pck"]
     status = str(tcb["status"])
     if status not in STATUSES:
@@ -108,6 +111,17 @@ def _verify(quote: Quote, collateral: Collateral, now: int) -> Mapping[str, Any]
             check_certificates(quote.chain, collateral.signers, collateral.root_crl, collateral.pck_crl, at=now)
         raise closer(e, (collateral.tcb_info, collateral.qe_identity)) from e
     return told(lambda: json.loads(verified.to_json()))
+
+
+def _check_lists(quote: Quote, signers: Sequence[bytes], untimely: Collateral) -> None:
+    """Nothing that vouches for the quote is named by these revocation lists, whatever their dates."""
+    pck, issuer, root = (load_certificate(data, "the quote's certificate") for data in quote.chain)
+    others = [load_certificate(data, "the collateral's certificate") for data in signers]
+    for data, by, certificates in ((untimely.root_crl, root, [issuer, *others]), (untimely.pck_crl, issuer, [pck])):
+        listed = load_crl(data, "the collateral's revocation list")
+        check_crl(listed, by, None)
+        if any(is_revoked(listed, certificate) for certificate in certificates):
+            raise EvidenceError("revoked", "Intel has revoked the platform's certificate, or one above it")
 
 
 def _expiry(said: Mapping[str, Any], now: int) -> int:

@@ -79,6 +79,8 @@ class SevSnpScheme:
         extensions = _extensions(chain.leaf)
         chip = _check_platform(report, extensions)
         check_p384(chain.leaf, report.r, report.s, report.body, "the SEV-SNP report")
+        if (name := _names(report, chain.product)[2]) in endorsements.untimely:
+            _check_untimely(load_crl(endorsements.untimely[name], name), chain)
         end = expiry(chain.line)
         if chain.crl is not None and chain.crl.next_update_utc is not None:
             end = min(end, milliseconds(chain.crl.next_update_utc))
@@ -160,6 +162,13 @@ def _check_certificates(chain: _Chain, kind: str, now: int) -> None:
         check_crl(chain.crl, chain.root, now)
         if any(is_revoked(chain.crl, certificate) for certificate in chain.line):
             raise EvidenceError("revoked", f"AMD has revoked the certificate of {signer}, of its root or of the chip")
+
+
+def _check_untimely(crl: x509.CertificateRevocationList, chain: _Chain) -> None:
+    """None of these is named by a list of another time, whenever that is."""
+    check_crl(crl, chain.root, None)
+    if any(is_revoked(crl, certificate) for certificate in chain.line):
+        raise EvidenceError("revoked", "AMD has revoked the chip's certificate, or one above it")
 
 
 def _check_platform(report: Report, told: Mapping[str, bytes]) -> bytes:

@@ -45,6 +45,10 @@ class AttestedCaller:
         """The appraisal in force. Raises `Withheld` or `UpstreamError`."""
         return (await self._appraisal.current()).result
 
+    async def ahead(self) -> None:
+        """Keep the appraisal young beside the calls (`Appraisal.ahead`); never returns."""
+        await self._appraisal.ahead()
+
     async def call(self, ask: Ask) -> Answer:
         """See `Caller.call`. A replica that lacks the key refuses before it executes, so that call is made again.
 

@@ -1,5 +1,6 @@
 """Documents of vendors, kept in a folder and renewed at half their life. What is newer is never replaced by older."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -17,6 +18,8 @@ from registry.endorsements.names import Name, read_name
 MOST = 1000
 RETRY_SECONDS = 60.0
 """Before a vendor is asked again for what it did not give."""
+UNCHANGED_SECONDS = 3600.0
+"""At most, before a vendor is asked again that had nothing newer."""
 logger = logging.getLogger(__name__)
 
 
@@ -68,12 +71,17 @@ class Cache:
             return held
         try:
             fetched = await vendor.fetch(name)
-            return await anyio.to_thread.run_sync(self._keep, name, wanted, fetched)
+            kept = await anyio.to_thread.run_sync(self._keep, name, wanted, fetched)
         except Unavailable as e:
             self._put_off(whose if e.retry_after else name, max(e.retry_after, RETRY_SECONDS))
             state = "no other is here" if life is None else "valid" if life.valid(self._clock()) else "expired"
             logger.warning("%s (what is kept of %s: %s)", e.detail, name, state)
             return held
+        life, now = _life(wanted, kept), self._clock()
+        if life is not None and not life.fresh(now) and self._folder.read(name) == kept:
+            # Vendors renew late in a document's life: else each appraisal would ask those who count requests.
+            self._put_off(name, min(max((life.expires_at - now) / 2000, RETRY_SECONDS), UNCHANGED_SECONDS))
+        return kept
 
     def _put_off(self, what: str, seconds: float) -> None:
         if len(self._again) >= MOST:
@@ -81,23 +89,45 @@ class Cache:
         self._again[what] = anyio.current_time() + seconds
 
     def _keep(self, name: str, wanted: Name, data: bytes) -> bytes:
-        """Write what was fetched, unless a part of it is older than in what is there and holds: that then. Raises
-        `Unavailable`. In a thread of its own, since another process may hold the folder."""
+        """Write what was fetched and return it, or what is there and stays. Raises `Unavailable`. In a thread of its
+        own, since another process may hold the folder."""
         try:
             life = life_of(wanted, data)
         except ValueError as e:
             raise Unavailable(f"what was fetched as {name} cannot be read: {e}") from e
         try:
             with _alone(self._path):
-                held = self._folder.read(name)
-                other = _life(wanted, held)
-                if held is not None and other is not None and other.valid(self._clock()) and life.goes_back(other):
-                    logger.warning("what was fetched as %s is older than what is in %s", name, self._path)
-                    return held
-                self._folder.write(name, data)
+                if (held := self._stays(name, wanted, life)) is None:
+                    self._write(name, data)
         except OSError as e:
-            logger.warning("%s: %s; it is used and not kept", e.filename or self._path, e.strerror)
-        return data
+            logger.warning("%s: %s; %s is not kept", e.filename or self._path, e.strerror, name)
+            held = self._stays(name, wanted, life)
+        return data if held is None else held
+
+    def _stays(self, name: str, wanted: Name, life: Life) -> bytes | None:
+        """What is in the folder, if what was fetched must not take its place.
+
+        What holds gives way to nothing that begins later, as all does that is dated when it is asked for, by vendors
+        whose clock is before ours. What has a newer part gives way to older only where it has ended and that holds:
+        one that begins later itself may be right, and our clock set back.
+        """
+        held, now = self._folder.read(name), self._clock()
+        other = _life(wanted, held)
+        if other is None:
+            return None
+        if now < life.begins_at and other.valid(now):
+            logger.warning("what was fetched as %s begins later; compare the clocks", name)
+            return held
+        if not life.goes_back(other) or (other.expires_at < now and life.valid(now)):
+            return None
+        logger.warning("what was fetched as %s is older than what is in %s", name, self._path)
+        return held
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Raises `OSError`. Evidence that nobody has checked chooses names: a full folder takes no more of them."""
+        if not (self._path / name).exists() and self._folder.count() >= MOST:
+            raise OSError(errno.EDQUOT, f"there are {MOST} documents already", str(self._path))
+        self._folder.write(name, data)
 
 
 def _life(wanted: Name, data: bytes | None) -> Life | None:

@@ -32,6 +32,10 @@ class Folder:
             return None
         return data if len(data) <= MAX_DOCUMENT else None
 
+    def count(self) -> int:
+        """How many documents there are."""
+        return sum(not name.startswith(".") for _, _, names in os.walk(self._folder) for name in names)
+
     def write(self, name: str, data: bytes) -> None:
         """Replace one document: whole or not at all, through a kill or a power cut. Raises `OSError`, `ValueError`."""
         if read_name(name) is None:

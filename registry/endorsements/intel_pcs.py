@@ -42,7 +42,7 @@ class IntelPcs:
         root_crl, _ = await get(self._pool, self._root_crl)
         document = {
             "pck_crl_issuer_chain": crl_chain,
-            "root_ca_crl": root_crl.hex(),
+            "root_ca_crl": _der(root_crl).hex(),
             "pck_crl": crl.hex(),
             "tcb_info_issuer_chain": tcb_chain,
             "tcb_info": tcb_info,
@@ -66,6 +66,14 @@ def _signed(reply: bytes, member: str) -> tuple[str, str]:
         return text[len(head) : end], bytes.fromhex(rest["signature"]).hex()
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise Unavailable(f"Intel's reply is no {member}: {e}") from e
+
+
+def _der(body: bytes) -> bytes:
+    """The list of the root: as it is, or in hex, which is how Intel's own cache (PCCS, `rootcacrl`) hands it out."""
+    try:
+        return body if body[:1] == b"\x30" and body[1:2] > b"\x7f" else bytes.fromhex(body.decode())
+    except ValueError as e:
+        raise Unavailable(f"the list of Intel's root is neither DER nor hex: {e}") from e
 
 
 def _chain(header: str | None, what: str) -> str:

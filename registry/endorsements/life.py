@@ -30,8 +30,13 @@ class Life:
         return self.issued_at <= now < (self.issued_at + self.expires_at) // 2
 
     def valid(self, now: int) -> bool:
-        """Whether it holds."""
-        return self.issued_at <= now <= self.expires_at
+        """Whether all of it holds."""
+        return self.begins_at <= now <= self.expires_at
+
+    @property
+    def begins_at(self) -> int:
+        """When its newest part was issued."""
+        return max(date for _, date in self.parts)
 
 
 def life_of(name: Name, data: bytes) -> Life:

@@ -29,6 +29,7 @@ from tests.attest.made import (
     observed_bundle,
     receipt,
 )
+from tests.attest.test_bundle_documents import COLLATERAL, TD
 from tests.pki.amd import FakeAmd
 from tests.pki.nvidia import FakeNvidia
 
@@ -287,3 +288,13 @@ def test_a_document_that_cannot_be_read_is_not_one_that_is_absent(written: Path)
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"{AMD.names()[2]}: Is a directory" in done.stderr
+
+
+def test_a_folder_without_any_document_for_the_bundle_is_a_mistake_and_not_a_pass(
+    written: Path, tmp_path: Path
+) -> None:
+    written.write_bytes(TD.encode())
+    for folder in (tmp_path, tmp_path / "absent"):
+        done = run(written, "--endorsements", folder)
+        assert (done.returncode, f"{folder}: has no {COLLATERAL}; " in done.stderr) == (2, True)
+    assert run(GOOD, *MINE, "--endorsements", tmp_path).returncode == 0

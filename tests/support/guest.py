@@ -1,6 +1,7 @@
 """A server in a SEV-SNP guest of the fake AMD, over HTTP: `guest.py FOLDER`. Its one tool is `echo`.
 
-It writes a trust file with the fake's root, and the reference values of its program, and then prints its URL.
+It writes a trust file with the fake's root, the reference values of its program, and a revocation list that names its
+signing key, and then prints its URL.
 """
 
 import json
@@ -22,6 +23,7 @@ from tests.pki.amd import FakeAmd, octets
 
 AMD = FakeAmd(time.time_ns() // 1_000_000)
 MEASUREMENT = octets("measurement", 48)
+CRL = AMD.names()[2]
 
 
 class Guest:
@@ -46,6 +48,7 @@ def main() -> None:
     values = {"amd-sev-snp": {"measurement": [MEASUREMENT.hex()]}}
     (folder / "roots.json").write_text(json.dumps({"format": FORMAT, "anchors": {"amd": [AMD.root_sha256]}}))
     (folder / "values.json").write_text(json.dumps(values))
+    (folder / "revoked.crl").write_bytes(AMD.crl([AMD.ask.serial_number]))
     prove(server, attester=Guest())
     listening = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{listening.getsockname()[1]}/mcp", flush=True)

@@ -30,6 +30,8 @@ class Services:
             return self.fail(request)
         if request.path == "/root.crl":
             return web.Response(body=bytes.fromhex(self._collateral()["root_ca_crl"]))
+        if request.path.endswith("/rootcacrl"):  # of PCCS
+            return web.Response(text=self._collateral()["root_ca_crl"])
         if "certification" in request.path:
             return self._intel(request)
         return self._amd(request)

@@ -20,6 +20,7 @@ from attest.claims import Endorsements
 from attest.evidence import Evidence
 from attest.schemes.intel import TdxScheme
 from attest.schemes.sev_snp import SevSnpScheme
+from gateway.endorsements import EndorsementSettings, source
 from registry.endorsements.amd_kds import AmdKds
 from registry.endorsements.cache import MOST, Cache
 from registry.endorsements.folder import Folder
@@ -71,6 +72,15 @@ async def test_what_was_fetched_is_what_appraisals_need(
     boot, tee, snp, microcode, _ = AMD.tcb
     query = f"blSPL={boot:02}&teeSPL={tee:02}&snpSPL={snp:02}&ucodeSPL={microcode:02}"
     assert f"/vcek/v1/Milan/{AMD.chip_id.hex()}?{query}" in services.asked
+
+
+async def test_intels_own_cache_hands_out_the_list_of_the_root_in_hex(
+    services: Services, pool: aiohttp.ClientSession
+) -> None:
+    pcs = IntelPcs(pool, base=services.url, root_crl=f"{services.url}/sgx/certification/v4/rootcacrl")
+    documents = {COLLATERAL: await pcs.fetch(COLLATERAL)}
+    trust = Endorsements({"intel": frozenset({INTEL.root_sha256})}, documents)
+    assert TdxScheme().open(Evidence("", INTEL.quote()), trust, NOW).standing == "trusted"
 
 
 async def test_what_is_fresh_is_not_fetched_again_and_at_half_its_life_it_is(
@@ -145,6 +155,76 @@ async def test_older_collateral_never_takes_the_place_of_newer(
     services.intel = Replayed(NOW, replayed)
     found = await cache(tmp_path, services, pool, NOW + 20 * DAY).find([COLLATERAL])
     assert found[COLLATERAL] == newer == Folder(tmp_path).read(COLLATERAL)
+
+
+@pytest.mark.parametrize(
+    ("begins", "now"),
+    [
+        pytest.param(-20 * DAY, 0, id="both hold"),
+        pytest.param(-20 * DAY, 40 * DAY, id="both have ended"),
+        pytest.param(-20 * DAY, -5 * DAY, id="the clock is set back"),
+    ],
+)
+@pytest.mark.parametrize("writable", [True, False])
+async def test_older_never_takes_the_place_of_newer_whatever_the_clock_and_the_folder(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path, begins: int, now: int, writable: bool
+) -> None:
+    newer = INTEL.documents[COLLATERAL]
+    Folder(tmp_path).write(COLLATERAL, newer)
+    if not writable:
+        (tmp_path / ".lock").mkdir()  # nobody can hold such a lock, root neither
+    older = datetime.fromtimestamp((NOW + begins) / 1000, UTC)
+    services.intel = Replayed(NOW, INTEL.collateral(issued=older, until=older + timedelta(days=40)))
+    found = await cache(tmp_path, services, pool, NOW + (now or 15 * DAY)).find([COLLATERAL])
+    assert services.asked
+    assert found[COLLATERAL] == newer == Folder(tmp_path).read(COLLATERAL)
+
+
+async def test_what_begins_later_takes_the_place_of_nothing_that_holds(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    now = NOW + 20 * DAY
+    before = INTEL.documents[COLLATERAL]
+    Folder(tmp_path).write(COLLATERAL, before)
+    ahead = datetime.fromtimestamp(now / 1000 + 30, UTC)
+    services.intel = Replayed(NOW, INTEL.collateral(issued=ahead, until=ahead + timedelta(days=30)))
+    assert await cache(tmp_path, services, pool, now).find([COLLATERAL]) == {COLLATERAL: before}
+    later = await cache(tmp_path, services, pool, now + DAY).find([COLLATERAL])
+    assert later[COLLATERAL] == Folder(tmp_path).read(COLLATERAL)
+    assert json.loads(later[COLLATERAL]) == json.loads(services.intel.documents[COLLATERAL])
+
+
+@pytest.mark.parametrize("now", [20 * DAY, -10 * DAY, 40 * DAY], ids=["late", "clock set back", "ended"])
+async def test_a_vendor_that_has_nothing_newer_is_not_asked_by_each_appraisal(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path, now: int
+) -> None:
+    held = cache(tmp_path, services, pool, NOW + now)
+    first = await held.find([COLLATERAL])
+    asked = len(services.asked)
+    assert await held.find([COLLATERAL]) == first != {}
+    assert len(services.asked) == asked
+
+
+async def test_what_cannot_be_kept_is_asked_for_each_time(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    (tmp_path / ".lock").mkdir()
+    held = cache(tmp_path, services, pool, NOW + 20 * DAY)
+    for _ in range(2):
+        assert (await held.find([COLLATERAL])).keys() == {COLLATERAL}
+
+
+async def test_a_full_folder_takes_no_more_names_and_goes_on_with_those_it_has(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    folder = Folder(tmp_path)
+    folder.write(CHAIN, b"not a chain")
+    for number in range(folder.count(), MOST):
+        folder.write(f"amd/milan/vlek/{number:016x}", b"x")
+    found = await cache(tmp_path, services, pool).find([CHAIN, LEAF])
+    assert found.keys() == {CHAIN, LEAF}
+    assert folder.read(CHAIN) == found[CHAIN]
+    assert (folder.read(LEAF), folder.count()) == (None, MOST)
 
 
 class Replayed(FakeIntel):
@@ -226,13 +306,29 @@ def test_kills_during_writes_leave_one_whole_document(tmp_path: Path) -> None:
 async def test_the_command_fills_a_folder_and_says_what_is_not_to_be_had(services: Services, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "registry", "--data", str(tmp_path / "data"), "endorsements", COLLATERAL, CHAIN]
     command += ["--folder", str(tmp_path / "kept"), "--pcs", services.url, "--kds", services.url]
-    command += ["--pcs-root-crl", f"{services.url}/root.crl"]
+    command += ["--pcs-root-crl", f"{services.url}/root.crl", "--pcs-update", "early"]
     done = await anyio.run_process(command, check=False)
     assert done.returncode == 0, done.stderr
     assert Folder(tmp_path / "kept").read(COLLATERAL) is not None
+    assert [path for path in services.asked if path.endswith("update=early")] == [
+        f"/tdx/certification/v4/tcb?fmspc={INTEL.fmspc}&update=early",
+        "/tdx/certification/v4/qe/identity?update=early",
+    ]
+    (tmp_path / "shut" / ".lock").mkdir(parents=True)
+    done = await anyio.run_process([*command, "--folder", str(tmp_path / "shut")], check=False)
+    assert (done.returncode, done.stdout.count(b"not kept")) == (1, 2)
     done = await anyio.run_process([*command[:6], "amd/milan/vlek/" + "0" * 16, *command[8:]], check=False)
     assert done.returncode == 1
     assert b"not to be had" in done.stdout
+
+
+async def test_the_gateways_settings_decide_how_early_intel_is_asked(
+    services: Services, pool: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    told = {"pcs": services.url, "pcs_root_crl": f"{services.url}/root.crl", "pcs_update": "early"}
+    settings = EndorsementSettings.model_validate(told)
+    assert await source(settings, tmp_path, pool, lambda: NOW).find([COLLATERAL])
+    assert sum(path.endswith("update=early") for path in services.asked) == 2
 
 
 def test_a_document_goes_back_where_any_part_of_it_does() -> None:
