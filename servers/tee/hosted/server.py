@@ -55,6 +55,7 @@ def build(
     environment = {**isolated, "hosted": dict(program.told)}
     policy = sessions.policy
     configuration = {"server": told, "code": code.own(), "policy": policy.digest(), "environment": environment}
+    configuration |= {"requireSealed": require_sealed}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     server.middleware.append(
         Attested(identity, server=told, policy_digest=policy.digest(), clock=clock, require_sealed=require_sealed)
