@@ -1,5 +1,6 @@
 """`etmcp-tee launch`: what is measured is in the register before it runs, and it is what runs."""
 
+import fcntl
 import hashlib
 import importlib.util
 import json
@@ -83,6 +84,22 @@ def test_a_build_is_extended_once_and_another_is_refused() -> None:
 def test_a_register_that_would_not_match_keeps_the_server_from_starting(register: Register) -> None:
     with pytest.raises(AttesterError, match="restart the machine"):
         extend_once(register, "rtmr3", BUILD)
+
+
+def test_launchers_take_turns_and_do_not_wait_without_end(tmp_path: Path) -> None:
+    register = Register(folder=tmp_path)
+    waited: list[float] = []
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(AttesterError, match="another launcher, or who else has locked it"):
+        extend_once(register, "rtmr3", BUILD, pause=waited.append)
+    assert 5 <= sum(waited) <= 60
+    assert not register.extended
+
+    def ending(_: float) -> None:
+        os.close(other)
+
+    assert extend_once(register, "rtmr3", BUILD, pause=ending)
 
 
 @pytest.fixture
