@@ -2,23 +2,29 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from mcp import Client
 from mcp.server.lowlevel import Server
 
 from attest import wire
 from attest.schemes.software import SoftwareAttester
+from servers.attested import Attested
 from servers.prove import prove
 from servers.storage.identity import SingleUser, TrustedGateways
 from servers.storage.server import NAME
 from servers.storage.server import build as storage
 from servers.storage.store import Quota
 from servers.tee.engine import Engine
+from servers.tee.hosted.grants import DEFAULT, Granted
+from servers.tee.hosted.install import Program
+from servers.tee.hosted.server import build as host
+from servers.tee.hosted.sessions import Sessions
 from servers.tee.library.library import Library
 from servers.tee.policy import BUILT_IN, Policy, read_unsigned
+from servers.tee.process import Spec
 from servers.tee.server import build as tee
 from servers.verifier.server import build as verifier
 from tests.servers.storage.scene import MASTER, NO_ROOTS, START, SqliteStore
@@ -48,6 +54,15 @@ def of_tee(_: Path, *, policy: Policy = BUILT_IN, require_sealed: bool = False) 
     )
 
 
+def of_host(_: Path, *, word: str = "/a", env: tuple[str, ...] = (), require_sealed: bool = False) -> Server[Any]:
+    granted = Granted(Spec(env=dict.fromkeys(env, "")), {}, (), 0)
+    said = list[str]()
+    nobody: Any = None  # starts it
+    sessions = Sessions(DEFAULT, granted, nobody, lambda: None, {}, said.append)
+    program = Program("npm:files", "1", ("node", word))
+    return host(program, sessions, ATTESTER, isolated={}, clock=clock, require_sealed=require_sealed)
+
+
 def of_storage(folder: Path, *, gateways: tuple[bytes, ...] | None = (bytes(32),), **changes: Any) -> Server[Any]:
     callers = SingleUser("alice") if gateways is None else TrustedGateways(gateways, NAME, clock)
     given: dict[str, Any] = {"roots": NO_ROOTS, "quota": Quota(), **changes}
@@ -68,6 +83,7 @@ def of_anybody(_: Path, *, version: str = "1", require_sealed: bool = False) -> 
 
 SERVERS: dict[str, tuple[Callable[..., Server[Any]], list[Mapping[str, Any]]]] = {
     "tee": (of_tee, [{"policy": OTHER}, {"require_sealed": True}]),
+    "host": (of_host, [{"word": "\udcff"}, {"env": ("TOKEN",)}, {"require_sealed": True}]),
     "storage": (
         of_storage,
         [
@@ -85,9 +101,15 @@ SERVERS: dict[str, tuple[Callable[..., Server[Any]], list[Mapping[str, Any]]]] =
 
 
 async def bound(server: Server[Any]) -> bytes:
-    async with Client(server) as client:
-        (content,) = (await client.read_resource(wire.EVIDENCE_URI + "00" * 32)).contents
-    return wire.load_evidence(getattr(content, "text", ""))[1].configuration
+    """From the middleware itself: a hosted server would have to run before a client could ask."""
+    (attested,) = (each for each in server.middleware if isinstance(each, Attested))
+    request: Any = SimpleNamespace(method="resources/read", params={"uri": wire.EVIDENCE_URI + "00" * 32})
+    answer: Any = await attested(request, not_called)
+    return wire.load_evidence(answer["contents"][0]["text"])[1].configuration
+
+
+async def not_called(_: Any) -> dict[str, Any]:
+    raise AssertionError
 
 
 @pytest.mark.parametrize(("made", "changes"), SERVERS.values(), ids=SERVERS)
