@@ -2,7 +2,9 @@
 
 import sys
 
-FROM_SOURCE = ("-B", "-X", "pycache_prefix=/dev/null/none")
+NO_COMPILED = "/dev/null/none"
+"""Where nothing can be."""
+FROM_SOURCE = ("-B", "-X", f"pycache_prefix={NO_COMPILED}")
 """Python takes compiled files by the date and size of their source; where there are none it reads the source."""
 
 

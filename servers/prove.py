@@ -52,7 +52,7 @@ def prove(
         public_key = attester.public_key
         if descriptor := os.environ.pop("ETMCP_PIN_FD", None):
             pin(int(descriptor), public_key)
-    configuration = bytes.fromhex(sha256_hex(canonical(told)))
+    configuration = bytes.fromhex(sha256_hex(canonical(told | {"requireSealed": require_sealed})))
     identity = Identity(attester, configuration, secrets.token_bytes(16))
     server.middleware.append(
         Attested(identity, server=told, policy_digest=NO_POLICY, clock=clock, require_sealed=require_sealed)

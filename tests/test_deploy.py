@@ -53,6 +53,13 @@ def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     assert not complaints
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.parent.name)
+def test_the_unit_keeps_memory_off_the_disks_and_the_server_from_changing_the_system(unit: Path) -> None:
+    said = unit.read_text().splitlines()
+    assert {"LimitCORE=0", "MemorySwapMax=0", "UMask=0077", "ProtectHome=yes", "PrivateTmp=yes"} <= {*said}
+    assert {"ProtectSystem=strict", "ProtectKernelModules=yes", "NoNewPrivileges=yes"} <= {*said}
+
+
 @pytest.mark.parametrize(
     ("place", "said"), [("tdx", ("is not measured; install",)), ("snp", ("/sys/kernel/config/tsm/report: ",))]
 )

@@ -77,7 +77,8 @@ class Configfs:
 
     def make(self, name: str) -> None:
         """See `Reports`; ELOOP where a part of the path is a symbolic link."""
-        if self.path.resolve(strict=True) != Path(os.path.abspath(self.path)):  # noqa: PTH100 - resolves no links
+        # Not those of pathlib, which resolve what is to be kept, and do not raise `OSError` for a link to itself.
+        if os.path.realpath(self.path, strict=True) != os.path.abspath(self.path):  # noqa: PTH100
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(self.path))
         (self.path / name).mkdir()
 
@@ -102,7 +103,7 @@ class Configfs:
         return b"".join(parts)
 
     def write(self, name: str, attribute: str, data: bytes) -> int:
-        """See `Reports`. What the kernel takes at the close is not reported: only `generation` shows it."""
+        """See `Reports`. What the kernel takes at the last close is not reported: only `generation` shows it."""
         descriptor = os.open(self.path / name / attribute, os.O_WRONLY | os.O_CLOEXEC)
         try:
             return os.write(descriptor, data)
@@ -157,6 +158,8 @@ class TsmAttester:
         self._expect_provider(name)
         generation = self._generation(name)
         generation += self._write(name, "inblob", report_data)
+        if self._generation(name) < generation:  # a process that was forked meanwhile has the file open until it execs
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), "inblob")
         if self._platform.has_privilege:
             generation += self._write(name, "privlevel", str(self._level(name)).encode())
         outblob = self._reports.read(name, "outblob", MAX_BLOB)

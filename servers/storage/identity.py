@@ -4,7 +4,7 @@ An assertion with a nonce is accepted once; one without may be used again, for t
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +25,11 @@ class Caller:
 class Callers(Protocol):
     """Tells whose request it is."""
 
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """Whom it believes (JSON): whoever that is reads what every user keeps."""
+        ...
+
     def caller(self, assertion: Any, request: Request) -> Caller:
         """The caller behind the raw `_meta` member (None where there is none), or `IdentityError`."""
         ...
@@ -38,6 +43,11 @@ class TrustedGateways:
         # Nonces that were used, and the same by the time at which each may be forgotten.
         self._used: set[str] = set()
         self._until: list[tuple[int, str]] = []
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """See `Callers`."""
+        return {"gateways": sorted({key.hex() for key in self._keys})}
 
     def caller(self, assertion: Any, request: Request) -> Caller:
         """See `Callers`; also `replayed` for a nonce that was used, `busy` where too many must be remembered."""
@@ -61,6 +71,11 @@ class SingleUser:
     def __init__(self, user: str) -> None:
         check_user(user)
         self._user = user
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """See `Callers`."""
+        return {"singleUser": True}
 
     def caller(self, assertion: Any, request: Request) -> Caller:  # noqa: ARG002
         """See `Callers`. `single-user` where somebody asserts an identity, as this server checks none."""

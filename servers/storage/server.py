@@ -158,7 +158,8 @@ def build(
     server = StorageServer(store, callers, Results(store, roots, clock), version=version)
     told = {"name": NAME, "version": version}
     policy_digest = sha256_hex(canonical(quota.document() | {"roots": roots.told}))
-    configuration = {"server": told, "code": code.own(), "policy": policy_digest}
+    configuration = {"server": told, "code": code.own(), "policy": policy_digest, "requireSealed": require_sealed}
+    configuration |= {"callers": callers.told}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     attested = Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)
     server.middleware.extend((_keep_assertion, attested))

@@ -7,8 +7,9 @@ Profile, table of PCRs.
 import errno
 import fcntl
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,8 @@ SHA384 = 48
 PCRS = tuple(name for name in (f"pcr{number}" for number in range(8, 16)) if name in LAUNCH)
 """Those of the operating system that only a restart resets, and without whose value no evidence is worth `hardware`."""
 PCR = f"pcr{LAUNCHER_REGISTER}"
+ATTEMPTS, PAUSE_S = 100, 0.1
+"""For another launcher, which needs a moment. Any process that may read the folder can lock it, and keep it so."""
 
 
 class Register(Protocol):
@@ -106,17 +109,18 @@ class Pcr:
             tpm.extend(self.number, digest)
 
 
-def extend_once(register: Register, name: str, build: Measured) -> bool:
+def extend_once(register: Register, name: str, build: Measured, *, pause: Callable[[float], None] = time.sleep) -> bool:
     """Make the register say that this build was launched; False where it says so already, by an earlier start.
 
-    Raises `AttesterError` where it holds anything else, before or after: no evidence would match then.
+    `pause` waits so many seconds for another launcher. Raises `AttesterError` where that does not end, and where the
+    register holds anything else, before or after: no evidence would match then.
     """
-    with _alone(register.folder):
+    with _alone(register.folder, pause):
         return _extend_once(register, name, build)
 
 
 @contextmanager
-def _alone(folder: Path) -> Generator[None]:
+def _alone(folder: Path, pause: Callable[[float], None]) -> Generator[None]:
     """One launcher of this machine at a time: two that both read zeros would both extend."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -124,10 +128,18 @@ def _alone(folder: Path) -> Generator[None]:
         yield
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(folder, descriptor, pause)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(folder: Path, descriptor: int, pause: Callable[[float], None]) -> None:
+    for _ in range(ATTEMPTS):
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        pause(PAUSE_S)
+    raise AttesterError(f"{folder}: another launcher, or who else has locked it, does not end; see fuser {folder}")
 
 
 def _extend_once(register: Register, name: str, build: Measured) -> bool:

@@ -165,6 +165,7 @@ def build(
     policy_digest = engine.policy.digest()
     environments = {tier: dict(sandbox.environment) for tier, sandbox in engine.tiers.items()}
     configuration = {"server": told, "code": code.own(), "policy": policy_digest, "environment": environments}
+    configuration |= {"requireSealed": require_sealed}
     digest = bytes.fromhex(sha256_hex(canonical(configuration)))
     identity = Identity(attester, digest, secrets.token_bytes(16), every=every)
     server.prove(

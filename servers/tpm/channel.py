@@ -28,7 +28,8 @@ class Channel:
         # The first failure: an answer that comes late would be taken for the next command's.
         self._failed: TpmError | None = None
         try:
-            if stat.S_ISSOCK(path.stat().st_mode):
+            mode = path.stat().st_mode
+            if stat.S_ISSOCK(mode):
                 connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 # Connecting has to end too: a program that hangs accepts nobody, and its queue is short.
                 limit = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
@@ -37,6 +38,8 @@ class Channel:
                     connection.connect(str(path))
                     connection.setblocking(False)
                     self._descriptor = connection.detach()
+            elif not stat.S_ISCHR(mode):  # an ordinary file would take the command for its new content
+                raise TpmError(f"{path} is neither a device nor a socket; name a TPM 2.0, such as /dev/tpmrm0")
             else:
                 # Not blocking: the kernel then carries a command out by itself and says by poll() when it is done.
                 self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -86,7 +86,7 @@ def build(
     server = VerifierServer(Checks(roots, logs, clock), version=version)
     told = {"name": NAME, "version": version}
     policy_digest = sha256_hex(canonical({"version": 1, "roots": roots.told, "logs": [str(log) for log in logs]}))
-    configuration = {"server": told, "code": code.own(), "policy": policy_digest}
+    configuration = {"server": told, "code": code.own(), "policy": policy_digest, "requireSealed": require_sealed}
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     server.middleware.append(
         Attested(identity, server=told, policy_digest=policy_digest, clock=clock, require_sealed=require_sealed)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from servers.interpreter import FROM_SOURCE
+from servers.interpreter import FROM_SOURCE, NO_COMPILED
 from servers.tee.cli.context import Commands, Context, UserError, own_cache, say
 from servers.tee.cli.measure import build_of
 from servers.tee.measured import RTMR
@@ -42,24 +42,29 @@ async def run(options: argparse.Namespace, context: Context) -> int:
 
     The second start of one build since the machine's own extends nothing. Another build is refused until a restart.
     """
-    if not sys.flags.isolated or sys.pycache_prefix is None:  # or this very process runs what nothing measured
+    if not sys.flags.isolated or sys.pycache_prefix != NO_COMPILED:  # or this very process runs what nothing measured
         start = shlex.join([sys.executable, "-I", *FROM_SOURCE, "-m", "servers.tee", "launch"])
         raise UserError(f"launch has to run from source and apart from its environment; start it as {start} ...")
     words = options.words[1:] if options.words[:1] == ["--"] else options.words
-    if words[:1] == [] or (served := context.parse(words)).command not in SERVED:
+    before = ["--cache", str(options.cache)]  # which the words may name again
+    if words[:1] == [] or (served := context.parse([*before, *words])).command not in SERVED:
         raise UserError("launch starts http or stdio; say `etmcp-tee launch -- http`")
     if served.attester == "software":
         raise UserError("--attester software vouches without the register; leave it out, or start without launch")
-    if (where := file_system(own_cache(options))) not in IN_MEMORY:
+    if (where := file_system(own_cache(served))) not in IN_MEMORY:
         raise UserError(
-            f"{options.cache}: on {where}; what is compiled there is run and not measured, so launch wants a folder in "
+            f"{served.cache}: on {where}; what is compiled there is run and not measured, so launch wants a folder in "
             "memory; say etmcp-tee --cache /run/etmcp-tee launch ..."
         )
     build = build_of(served)
     fresh = extend_once(_register(options), options.register, build)
     held = build.value(options.register).hex()
     say(f"etmcp-tee: {options.register} {'holds' if fresh else 'held'} {held}")
-    command = [sys.executable, "-I", *FROM_SOURCE, "-m", "servers.tee", "--cache", str(options.cache), *words]
+    if context.pin is not None:
+        os.close(context.pin)  # there is no key to tell, and whoever waits for one sees that now
+    # The server reads the policy anew: another than was measured, it refuses.
+    words = [*before, *words, "--measured-policy", str(build.document["policy"])]
+    command = [sys.executable, "-I", *FROM_SOURCE, "-m", "servers.tee", *words]
     os.execve(sys.executable, command, handed_on(context.environ))  # noqa: S606 - no shell is wanted
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from attest.arguments import positive
 from servers.attesters import choice
 from servers.attesters.choice import chosen
-from servers.tee.cli.context import Context, own_cache, say
+from servers.tee.cli.context import Context, UserError, own_cache, say
 from servers.tee.cli.policies import chosen_policy, declare_policy, known_secrets
 from servers.tee.cli.tiers import native
 from servers.tee.engine import Engine, Prepared
@@ -33,6 +33,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--require-sealed", action="store_true", help="refuse calls that are not sealed")
     parser.add_argument("--rotate-hours", type=positive, default=4, metavar="N", help="new keys after so long")
     declare_policy(parser)
+    parser.add_argument("--measured-policy", help=argparse.SUPPRESS)  # by `launch`: the digest that is in the register
 
 
 @asynccontextmanager
@@ -42,6 +43,8 @@ async def serving(options: argparse.Namespace, context: Context) -> AsyncGenerat
     Raises `UserError`, `SandboxError`, `AttesterError`, `OSError`.
     """
     policy = chosen_policy(options)
+    if options.measured_policy not in (None, policy.digest()):
+        raise UserError("the policy has changed since it was measured; keep it where nobody writes, and start again")
     secrets = known_secrets(policy, context)
     sandboxes: dict[Tier, Prepared] = {"wasm": Proven(WasmSandbox(own_cache(options), options.workers), "wasm")}
     environment = {name: str(value) for name, value in sandboxes["wasm"].environment.items() if isinstance(value, str)}

@@ -1,6 +1,7 @@
 """A hosted server as our own: its MCP unchanged, our receipts around it."""
 
 import hashlib
+import os
 import platform
 import secrets
 from collections.abc import Callable, Mapping
@@ -55,6 +56,11 @@ def build(
     environment = {**isolated, "hosted": dict(program.told)}
     policy = sessions.policy
     configuration = {"server": told, "code": code.own(), "policy": policy.digest(), "environment": environment}
+    configuration |= {
+        "requireSealed": require_sealed,
+        "command": [os.fsencode(each).hex() for each in program.argv],  # which need not be text
+        "variables": sorted(sessions.granted.spec.env),
+    }
     identity = Identity(attester, bytes.fromhex(sha256_hex(canonical(configuration))), secrets.token_bytes(16))
     server.middleware.append(
         Attested(identity, server=told, policy_digest=policy.digest(), clock=clock, require_sealed=require_sealed)

@@ -163,6 +163,24 @@ def test_what_the_platform_is_busy_for_is_tried_in_a_request_of_its_own(number: 
     assert not tsm.requests
 
 
+def test_an_inblob_that_the_kernel_has_not_taken_yet_is_tried_again() -> None:
+    """It takes it at the last close, which is another process' where one was forked between our open and close."""
+
+    class Late(FakeTsm):
+        left = 2
+
+        def write(self, name: str, attribute: str, data: bytes) -> int:
+            if attribute == "inblob" and self.left:
+                self.left -= 1
+                return len(data)
+            return super().write(name, attribute, data)
+
+    tsm = Late("tdx_guest", minting(INTEL, {}))
+    assert attest(tsm).body[568:632] == DATA
+    assert tsm.made["mkdir"] == 3
+    assert not tsm.requests
+
+
 def test_a_platform_that_stays_busy_is_said_so_after_three_attempts() -> None:
     tsm, pauses = machine(errors={"outblob": [errno.EBUSY] * 9}), Pauses()
     with pytest.raises(AttesterError, match="Device or resource busy"):
@@ -201,6 +219,9 @@ def test_a_machine_without_the_interface_has_nobody_who_answers(tmp_path: Path) 
 
 @pytest.mark.parametrize("where", ["report", "tsm/report"])
 def test_g30_symlinked_root(tmp_path: Path, where: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(AttesterError, match="not a symbolic link"):
+        provider(Configfs(tmp_path / "loop"))
     (tmp_path / "real" / "report").mkdir(parents=True)
     link = tmp_path / Path(where).parts[0]
     link.symlink_to(tmp_path / "real" / ("" if "/" in where else "report"))

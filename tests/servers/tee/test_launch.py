@@ -1,10 +1,13 @@
 """`etmcp-tee launch`: what is measured is in the register before it runs, and it is what runs."""
 
+import fcntl
 import hashlib
 import importlib.util
 import json
 import marshal
+import os
 import secrets
+import select
 import socket
 import subprocess
 import tempfile
@@ -83,6 +86,22 @@ def test_a_register_that_would_not_match_keeps_the_server_from_starting(register
         extend_once(register, "rtmr3", BUILD)
 
 
+def test_launchers_take_turns_and_do_not_wait_without_end(tmp_path: Path) -> None:
+    register = Register(folder=tmp_path)
+    waited: list[float] = []
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(AttesterError, match="another launcher, or who else has locked it"):
+        extend_once(register, "rtmr3", BUILD, pause=waited.append)
+    assert 5 <= sum(waited) <= 60
+    assert not register.extended
+
+    def ending(_: float) -> None:
+        os.close(other)
+
+    assert extend_once(register, "rtmr3", BUILD, pause=ending)
+
+
 @pytest.fixture
 def machine() -> Iterator[Place]:
     with fake_configfs("tdx_guest", INTEL, rtmrs=RTMRS) as place:
@@ -144,7 +163,7 @@ def memory() -> Iterator[Path]:
 
 
 def test_compiled_code_comes_from_memory_or_the_server_does_not_start(
-    installed: Installed, machine: Place, tmp_path: Path
+    installed: Installed, machine: Place, memory: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mounts").touch()
     assert file_system(tmp_path, tmp_path / "mounts") == ""
@@ -152,9 +171,11 @@ def test_compiled_code_comes_from_memory_or_the_server_does_not_start(
         pytest.skip(f"the tests run on {where}")
     words = ["launch", "--measurements", str(machine.measurements), "--", "http"]
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        done = installed.run("--cache", folder, *words)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "etmcp-tee --cache /run/etmcp-tee launch" in done.stderr
+        for each in (["--cache", folder, *words], ["--cache", str(memory), *words, "--cache", folder]):
+            done = installed.run(*each)
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+            assert f"{folder}: on {where}; " in done.stderr
+            assert "etmcp-tee --cache /run/etmcp-tee launch" in done.stderr
     assert not any(Rtmr(machine.measurements).read())
 
 
@@ -247,7 +268,8 @@ def test_what_cannot_be_measured_into_a_register_is_not_started(
 
 def test_a_launcher_that_may_run_other_code_than_is_measured_refuses(installed: Installed, machine: Place) -> None:
     words = ["-m", "servers.tee", "launch", "--measurements", str(machine.measurements), "--", "http"]
-    for options in (["-I"], ["-B", "-X", "pycache_prefix=/dev/null/none"]):
+    elsewhere = ["-I", "-X", "pycache_prefix=/tmp"]
+    for options in (["-I"], ["-B", "-X", "pycache_prefix=/dev/null/none"], elsewhere):
         command = [installed.python, *options, *words]
         done = subprocess.run(
             command, cwd=installed.packages, env={}, capture_output=True, text=True, timeout=60, check=False
@@ -255,6 +277,45 @@ def test_a_launcher_that_may_run_other_code_than_is_measured_refuses(installed: 
         assert done.returncode == 2
         assert "-I -B -X pycache_prefix=/dev/null/none -m servers.tee launch" in done.stderr
     assert not any(Rtmr(machine.measurements).read())
+
+
+def test_a_policy_that_changes_once_it_is_measured_is_not_run_under(
+    installed: Installed, machine: Place, memory: Path, tmp_path: Path
+) -> None:
+    """Whoever owns the disk can show the launcher one file and the server another."""
+    texts = [json.dumps({"kind": "execution", "version": 1, "tier": tier}) for tier in ("wasm", "process")]
+    policy = tmp_path / "policy.json"
+    policy.write_text(texts[0])
+    words = ["launch", "--measurements", str(machine.measurements), "--", "http", "--reports", str(machine.reports)]
+    command = installed.tee("--cache", str(memory), *words, "--unsigned-policy", str(policy))
+    with subprocess.Popen(command, env={}, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            assert "rtmr3 holds" in process.stderr.readline()
+            policy.write_text(texts[1])
+            assert "the policy has changed since it was measured" in process.stderr.readline()
+            assert process.wait(60) == 2
+        finally:
+            process.kill()
+
+
+def test_whoever_waits_for_a_key_is_told_that_there_is_none(installed: Installed, machine: Place, memory: Path) -> None:
+    """As a gateway does, five seconds at each connection."""
+    reading, writing = os.pipe()
+    words = ["launch", "--measurements", str(machine.measurements), "--", "stdio", "--reports", str(machine.reports)]
+    command = installed.tee("--cache", str(memory), *words)
+    given = {"ETMCP_PIN_FD": str(writing)}
+    with subprocess.Popen(
+        command, env=given, pass_fds=[writing], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        os.close(writing)
+        try:
+            assert select.select([reading], [], [], 60)[0]
+            assert os.read(reading, 1) == b""
+            assert process.poll() is None
+        finally:
+            os.close(reading)
+            process.communicate()
 
 
 def test_compiled_code_beside_the_source_does_not_run(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from attest.policy import Measurement
 from servers.code import CodeError, digest, listing
 from servers.tee.cli.context import UserError
 from servers.tee.measured import is_note, roots
-from tests.servers.tee.installed import Installed, install
+from tests.servers.tee.installed import ROOT, Installed, install
 
 PATHS = sysconfig.get_paths()
 
@@ -52,6 +53,12 @@ def test_the_same_build_elsewhere_and_later_has_the_same_value(installed: Instal
         os.utime(path, (0, 0))
     (other.packages / "etmcp-0.1.0.dist-info" / "RECORD").write_text("rewritten")
     assert values(other) == before == values(installed)
+
+
+def test_what_builds_the_wheel_is_one_version_since_it_writes_that_into_it(installed: Installed) -> None:
+    (builder,) = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+    told = (installed.packages / "etmcp-0.1.0.dist-info" / "WHEEL").read_text()
+    assert f"Generator: {builder.replace('==', ' ')}\n" in told
 
 
 CHANGED: dict[str, tuple[str, str | None]] = {

@@ -140,6 +140,12 @@ def test_a_late_answer_is_not_taken_for_the_next_commands(tmp_path: Path) -> Non
 def test_where_there_is_no_tpm_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(TpmError, match="this machine has none, or its driver is not loaded"), open_tpm(tmp_path / "no"):
         pass
-    (tmp_path / "plain").write_bytes(b"")
-    with open_tpm(tmp_path / "plain") as tpm, pytest.raises(TpmError, match="ended in the middle"):
-        tpm.read([0])
+
+
+def test_a_file_that_is_no_tpm_is_left_as_it_is(tmp_path: Path) -> None:
+    """Root can write anywhere: a command sent to a file would replace its first bytes."""
+    (tmp_path / "plain").write_bytes(b"what somebody needs")
+    for path in (tmp_path / "plain", tmp_path):
+        with pytest.raises(TpmError, match="neither a device nor a socket"), open_tpm(path) as tpm:
+            tpm.read([0])
+    assert (tmp_path / "plain").read_bytes() == b"what somebody needs"
