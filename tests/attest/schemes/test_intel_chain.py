@@ -208,6 +208,7 @@ def test_g13_everything_is_signed_by_who_may(tried: Tried, expected: str) -> Non
     ("g14-another-revoked", Tried(collateral=INTEL.collateral(revoked=[OTHER.pck])), ""),
     ("g14-authority-revoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.issuer])), "revoked"),
     ("g14-signer-revoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.signer])), "revoked"),
+    ("g14-root-revoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.root])), "revoked"),
     ("g14-flipped", replaced(pck_crl=last_flipped(MEMBERS["pck_crl"])), "chain"),
     (
         "g14-flipped-of-the-root",
@@ -222,6 +223,8 @@ def test_g13_everything_is_signed_by_who_may(tried: Tried, expected: str) -> Non
         replaced(pck_crl=INTEL.crl("Intel SGX PCK Processor CA", "processor").hex()),
         "chain",
     ),
+    ("g14-of-nobody-by-the-root", replaced(root_ca_crl=INTEL.crl("Nobody", "root").hex()), "chain"),
+    ("g14-of-the-root-by-another-key", replaced(root_ca_crl=INTEL.crl(ROOT, "other").hex()), "chain"),
     ("g14-exchanged", replaced(pck_crl=MEMBERS["root_ca_crl"], root_ca_crl=MEMBERS["pck_crl"]), "chain"),
     ("g14-expired", replaced(pck_crl=platforms(end=TODAY - SECOND)), "expired"),
     ("g14-ends-now", replaced(pck_crl=platforms(end=TODAY)), "expired"),
