@@ -72,12 +72,17 @@ class Collateral:
 
 
 def read_collateral(data: bytes, name: str) -> Collateral:
-    """Exactly the members that Intel's services answer with; `malformed` for others, such as a chain of one's own."""
+    """Exactly the members that Intel's services answer with; `malformed` for others.
+
+    But for the certificates of one platform, which dcap-qvl writes beside what it fetched: those of the quote decide,
+    and the library never sees these.
+    """
     if len(data) > MAX_COLLATERAL:
         raise EvidenceError("malformed", f"{name} is longer than {MAX_COLLATERAL} bytes")
     fields = Fields.parse(data, name, EvidenceError)
     texts = {name: fields.text(name, maximum=MAX_MEMBER) for name in _TEXTS}
     binary = [_hex(fields.text(name, maximum=MAX_MEMBER), name) for name in _BINARY]
+    fields.optional("pck_certificate_chain")
     fields.done()
     info, identity, info_chain, identity_chain, crl_chain = texts.values()
     root_crl, pck_crl, info_signature, identity_signature = binary
