@@ -42,8 +42,8 @@ GENUINE = {
     "tdx-sgx-collateral": "chain",
     "sgx-conf": "ConfigurationAndSWHardeningNeeded",
 }
-STRIDE = 5
-"""Of the bytes flipped in genuine quotes: all are covered in five runs with another start."""
+OPEN = [name for name, verdict in GENUINE.items() if verdict[0].isupper()]
+"""Those that are accepted. Of each every fifth byte is flipped, from another start: TD quotes have one layout."""
 
 
 @pytest.mark.parametrize("name", GENUINE)
@@ -91,12 +91,12 @@ def test_a_document_is_named_as_the_library_reads_family_and_authority(name: str
     assert list(wanted) == [f"intel/{sample.tee}/{parsed.fmspc().lower()}/{parsed.ca()}"]
 
 
-@pytest.mark.parametrize("name", ["tdx-uptodate-v4", "sgx-conf"])
-def test_g03_each_flipped_byte_of_a_genuine_quote_is_refused(name: str, shared: Path) -> None:
+@pytest.mark.parametrize(("start", "name"), list(enumerate(OPEN)))
+def test_g03_each_flipped_byte_of_a_genuine_quote_is_refused(start: int, name: str, shared: Path) -> None:
     """In the root's certificate it may open, under another anchor than Intel's."""
     sample = samples(shared)[name]
     passed: list[int] = []
-    for at in range(0, len(sample.quote), STRIDE):
+    for at in range(start, len(sample.quote.rstrip(b"\0")), len(OPEN)):
         try:
             if sample.open(flipped(sample.quote, at)).anchored:
                 passed.append(at)
