@@ -208,6 +208,7 @@ def test_g13_everything_is_signed_by_who_may(tried: Tried, expected: str) -> Non
 @grouped(
     ("g14-platform-revoked", Tried(collateral=INTEL.collateral(revoked=[INTEL.pck])), "revoked"),
     ("g14-another-revoked", Tried(collateral=INTEL.collateral(revoked=[OTHER.pck])), ""),
+    ("g14-many-others-revoked", Tried(collateral=INTEL.collateral(revoked=[OTHER.pck] * 1800)), ""),
     ("g14-authority-revoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.issuer])), "revoked"),
     ("g14-signer-revoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.signer])), "revoked"),
     ("g14-root-revoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.root])), "revoked"),
