@@ -45,12 +45,14 @@ class Collateral:
     pck_crl: bytes
     parsed: dcap_qvl.QuoteCollateralV3
 
-    def check_signers(self) -> None:
+    def check_signers(self, root: bytes) -> None:
         """What signed is what Intel signs with; code `chain`. Call it once the library accepted the certificates.
 
         The library takes any certificate under the root, and each platform has one: whoever extracts a single
-        platform's key could else declare all of them up to date.
+        platform's key could else declare all of them up to date. It never looks at the copies of `root` beside them.
         """
+        if set(self.roots) != {root}:
+            raise EvidenceError("chain", "the collateral is under another root than the quote")
         if not all(any(name in signer for name in _SIGNER) for signer in self.signers):
             raise EvidenceError("chain", "the collateral is signed by something else than Intel's TCB signing key")
 

@@ -1,5 +1,7 @@
 """Quotes of Intel's that open: genuine ones under Intel's root, and what each field of them becomes."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import dcap_qvl
@@ -22,6 +24,7 @@ from tests.attest.schemes.quotes import (
     TODAY,
     Tried,
     opened,
+    parts,
     samples,
     trusting,
 )
@@ -42,6 +45,7 @@ GENUINE = {
     "tdx-sgx-collateral": "chain",
     "sgx-conf": "ConfigurationAndSWHardeningNeeded",
 }
+COLLATERAL = tuple(json.loads(INTEL.collateral()))
 OPEN = [name for name, verdict in GENUINE.items() if verdict[0].isupper()]
 """Those that are accepted. Of each every fifth byte is flipped, from another start: TD quotes have one layout."""
 
@@ -103,6 +107,23 @@ def test_g03_each_flipped_byte_of_a_genuine_quote_is_refused(start: int, name: s
         except EvidenceError:
             pass
     assert not passed
+
+
+@pytest.mark.parametrize("member", [name for name in COLLATERAL if name != "pck_crl_issuer_chain"])
+@pytest.mark.parametrize("name", ["tdx-uptodate-v4", "sgx-conf"])
+def test_g03_each_flipped_byte_of_genuine_collateral_is_refused(name: str, member: str, shared: Path) -> None:
+    """But for the one chain that nothing rests on."""
+    sample = samples(shared)[name]
+    text: str = json.loads(sample.collateral)[member]
+    binary = member.endswith(("crl", "signature"))
+    data = bytes.fromhex(text) if binary else text.encode()
+    for at in range(0, len(data), 1 + len(data) // 100):
+        changed = flipped(data, at)
+        with pytest.raises(EvidenceError):
+            replace(
+                sample,
+                collateral=parts(sample.collateral, **{member: changed.hex() if binary else changed.decode("latin-1")}),
+            ).open()
 
 
 @pytest.mark.parametrize("name", ["tdx-uptodate-v4", "sgx-conf"])

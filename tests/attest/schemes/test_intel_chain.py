@@ -191,6 +191,7 @@ def test_g12_collateral_is_of_this_platform(tried: Tried, expected: str) -> None
     ("g13-by-the-root", signed(MEMBERS["tcb_info"], "root", INTEL.root, INTEL.root), "chain"),
     ("g13-by-another-vendor", replaced(tcb_info_issuer_chain=pem(OTHER.signer, OTHER.root)), "chain"),
     ("g13-chain-exchanged", replaced(tcb_info_issuer_chain=pem(INTEL.root, INTEL.signer)), "chain"),
+    ("g13-under-another-root-of-that-key", replaced(qe_identity_issuer_chain=pem(INTEL.signer, root())), "chain"),
     ("g13-without-a-chain", replaced(tcb_info_issuer_chain=""), "malformed"),
     ("g13-one-added-space", replaced(tcb_info=MEMBERS["tcb_info"] + " "), "signature"),
     ("g13-written-again", replaced(tcb_info=json.dumps(json.loads(MEMBERS["tcb_info"]))), "signature"),
