@@ -3,7 +3,8 @@
 A log is not signed: it counts for as much as it replays to the registers of a quote. Of the events before the operating
 system runs (registers 0 to 2) only digests are held against it, since what was hashed is not in the log. Events of
 register 3 are hashed over their name and payload: SHA-384(type, 4 bytes little-endian || ":" || name || ":" || payload)
-(dstack, `cc-eventlog`); those of another type are refused there, else the log could pass one off as a mere digest.
+(dstack, `cc-eventlog`); those of another type are refused there, else the log could pass one off as a mere digest. As
+dstack writes them today their digest is empty, since name and payload say it all.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ MAX_EVENTS = 1024
 MAX_PAYLOAD = 16 << 10
 
 _SIZE = 48
+_DIGEST = re.compile(r"[0-9a-f]{96}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Without a colon, so that what was hashed has one reading."""
 
@@ -82,14 +84,18 @@ def _read(entry: Any, place: int) -> Event:
     what = f"event {place}"
     fields = Fields(entry, what, EvidenceError)
     register, kind = fields.integer("imr"), fields.integer("event_type")
-    measured = fields.hex("digest", _SIZE)
+    measured = fields.text("digest", maximum=2 * _SIZE)
     name, payload = fields.text("event", maximum=256), fields.text("event_payload", maximum=2 * MAX_PAYLOAD)
     fields.done()
     if register >= REGISTERS or kind >= 1 << 32:
         raise EvidenceError("malformed", f"{what} is for no register that there is, or of no type")
     if register == RUNTIME_REGISTER and (not _NAME.fullmatch(name) or not _is_hex(payload)):
         raise EvidenceError("malformed", f"{what} needs a name of letters, digits, '.', '_', '-', and a payload in hex")
-    return Event(register, kind, measured, name, payload)
+    if not measured and (register, kind) == (RUNTIME_REGISTER, RUNTIME_EVENT):
+        return Event(register, kind, digest(name, bytes.fromhex(payload)), name, payload)
+    if not _DIGEST.fullmatch(measured):
+        raise EvidenceError("malformed", f"{what} needs {_SIZE} bytes in lower-case hex as 'digest'")
+    return Event(register, kind, bytes.fromhex(measured), name, payload)
 
 
 def _is_hex(text: str) -> bool:

@@ -72,7 +72,8 @@ def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
     check_names(quote.chain[:1], quote.chain[1])
     check_names({*quote.chain[1:], *collateral.signers, *collateral.roots}, quote.chain[2])
     said = _verify(quote, collateral, now)
-    collateral.check_signers()
+    expires_at = _expiry(said, now)
+    collateral.check_signers(quote.chain[2])
     if name in endorsements.untimely:
         _check_lists(quote, collateral.signers, read_collateral(endorsements.untimely[name], name))
     tcb, pck = said["tcb"], said["platform"]["pck"]
@@ -88,7 +89,7 @@ def open_quote(quote: Quote, endorsements: Endorsements, now: int) -> Claims:
         report_data=quote.report_data,
         debug=False,
         issued_at=0,
-        expires_at=_expiry(said, now),
+        expires_at=expires_at,
         measurement=_registers(quote),
         launch=LAUNCH[quote.tee],
         details=_details(quote, said),

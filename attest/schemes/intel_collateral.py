@@ -18,8 +18,9 @@ from attest.schemes.intel_quote import read_pem
 from attest.schemes.intel_refusals import refusal
 from attest.x509 import milliseconds
 
-MAX_COLLATERAL = 128 << 10
-MAX_MEMBER = 64 << 10
+MAX_COLLATERAL = 256 << 10
+MAX_MEMBER = 192 << 10
+"""Room for a list of 1800 revoked platforms: Intel's had 57 in February 2026 and 129 in July."""
 _SIGNER = [bytes.fromhex("0603550403") + bytes([tag, 21]) + b"Intel SGX TCB Signing" for tag in (0x0C, 0x13)]
 """The common name, in DER, of what signs TCB information and enclave identities; its issuer, the root, has another."""
 
@@ -44,12 +45,14 @@ class Collateral:
     pck_crl: bytes
     parsed: dcap_qvl.QuoteCollateralV3
 
-    def check_signers(self) -> None:
+    def check_signers(self, root: bytes) -> None:
         """What signed is what Intel signs with; code `chain`. Call it once the library accepted the certificates.
 
         The library takes any certificate under the root, and each platform has one: whoever extracts a single
-        platform's key could else declare all of them up to date.
+        platform's key could else declare all of them up to date. It never looks at the copies of `root` beside them.
         """
+        if set(self.roots) != {root}:
+            raise EvidenceError("chain", "the collateral is under another root than the quote")
         if not all(any(name in signer for name in _SIGNER) for signer in self.signers):
             raise EvidenceError("chain", "the collateral is signed by something else than Intel's TCB signing key")
 
@@ -72,12 +75,17 @@ class Collateral:
 
 
 def read_collateral(data: bytes, name: str) -> Collateral:
-    """Exactly the members that Intel's services answer with; `malformed` for others, such as a chain of one's own."""
+    """Exactly the members that Intel's services answer with; `malformed` for others.
+
+    But for the certificates of one platform, which dcap-qvl writes beside what it fetched: those of the quote decide,
+    and the library never sees these.
+    """
     if len(data) > MAX_COLLATERAL:
         raise EvidenceError("malformed", f"{name} is longer than {MAX_COLLATERAL} bytes")
     fields = Fields.parse(data, name, EvidenceError)
     texts = {name: fields.text(name, maximum=MAX_MEMBER) for name in _TEXTS}
     binary = [_hex(fields.text(name, maximum=MAX_MEMBER), name) for name in _BINARY]
+    fields.optional("pck_certificate_chain")
     fields.done()
     info, identity, info_chain, identity_chain, crl_chain = texts.values()
     root_crl, pck_crl, info_signature, identity_signature = binary

@@ -19,6 +19,7 @@ STATUSES = frozenset(
 
 REFUSALS: tuple[tuple[str, str], ...] = (
     ("TCB status is invalid: Revoked", "revoked"),
+    ("CertRevoked", "revoked"),
     ("TCBInfo issue date is in the future", "not_yet_valid"),
     ("QE Identity issue date is in the future", "not_yet_valid"),
     ("TCBInfo expired", "expired"),
@@ -43,6 +44,9 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("Reserved bits in TD attributes", "unsupported"),
     ("Invalid MR service TD", "unsupported"),
     ("Failed to verify certificate chain", "chain"),
+    ("UnknownRevocationStatus", "chain"),
+    ("InvalidCrlSignatureForPublicKey", "chain"),
+    ("UnsupportedCriticalExtension", "chain"),
     ("Failed to parse root CA CRL", "chain"),
     ("Failed to parse PCK CRL", "chain"),
     ("Fmspc mismatch", "chain"),

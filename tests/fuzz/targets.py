@@ -26,6 +26,7 @@ from attest.schemes.sev_snp import SevSnpScheme
 from attest.schemes.tpm2 import TpmScheme
 from tests.attest.made import raw, signing_key
 from tests.attest.zk.minted import CALL, program, proof
+from tests.fuzz.resigned import resigned
 from tests.pki.amd import FakeAmd
 from tests.pki.authority import rsa_key
 from tests.pki.aws import FakeAws
@@ -81,11 +82,12 @@ def targets() -> Mapping[str, Target]:
         "azure-vtpm": _opening(AzureVtpmScheme(), azure),
         "nvidia-gpu": _opening(NvidiaScheme(), GPU.evidence(DATA).body),
     }
+    signed = {f"intel {name}": Target(read, (sample,)) for name, (read, sample) in resigned(TDX).items()}
     documents = {
         "intel collateral": _endorsed(TdxScheme(), TDX.quote(report_data=DATA), TDX.document_name),
         **{f"amd {name.rpartition('/')[2][:5]}": _endorsed(SevSnpScheme(), MILAN.report(), name) for name in LISTED},
     }
-    return evidence | documents | _proofs() | _files()
+    return evidence | documents | signed | _proofs() | _files()
 
 
 def _opening(scheme: Scheme, *samples: bytes) -> Target:

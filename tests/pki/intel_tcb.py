@@ -80,18 +80,27 @@ def sgx_extension(family: bytes, ppid: bytes, platform: bytes | None, svn: bytes
     """
     base = [1, 2, 840, 113741, 1, 13, 1]
     tcb = [_entry([*base, 2, place + 1], _integer(version)) for place, version in enumerate(svn)]
-    tcb += [_entry([*base, 2, 17], _integer(pce)), _entry([*base, 2, 18], _tlv(0x04, svn))]
+    tcb += [_entry([*base, 2, 17], _integer(pce)), _entry([*base, 2, 18], tlv(0x04, svn))]
     entries = [
-        _entry([*base, 1], _tlv(0x04, ppid)),
-        _entry([*base, 2], _tlv(0x30, b"".join(tcb))),
-        _entry([*base, 3], _tlv(0x04, bytes(2))),
-        _entry([*base, 4], _tlv(0x04, family)),
-        _entry([*base, 5], _tlv(0x0A, bytes([platform is not None]))),
+        _entry([*base, 1], tlv(0x04, ppid)),
+        _entry([*base, 2], tlv(0x30, b"".join(tcb))),
+        _entry([*base, 3], tlv(0x04, bytes(2))),
+        _entry([*base, 4], tlv(0x04, family)),
+        _entry([*base, 5], tlv(0x0A, bytes([platform is not None]))),
     ]
     if platform is not None:
-        flags = [_entry([*base, 7, place], _tlv(0x01, b"\xff")) for place in (1, 2, 3)]
-        entries += [_entry([*base, 6], _tlv(0x04, platform)), _entry([*base, 7], _tlv(0x30, b"".join(flags)))]
-    return _tlv(0x30, b"".join(entries))
+        flags = [_entry([*base, 7, place], tlv(0x01, b"\xff")) for place in (1, 2, 3)]
+        entries += [_entry([*base, 6], tlv(0x04, platform)), _entry([*base, 7], tlv(0x30, b"".join(flags)))]
+    return tlv(0x30, b"".join(entries))
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    """One element in DER."""
+    size = len(content)
+    if size < 0x80:
+        return bytes([tag, size]) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + content
 
 
 def _level(tee: Tee, svn: bytes, pce: int, tdx: bytes) -> dict[str, Any]:
@@ -103,11 +112,11 @@ def _level(tee: Tee, svn: bytes, pce: int, tdx: bytes) -> dict[str, Any]:
 
 def _entry(oid: Sequence[int], value: bytes) -> bytes:
     arcs = b"".join(_base128(arc) for arc in oid[2:])
-    return _tlv(0x30, _tlv(0x06, bytes([40 * oid[0] + oid[1]]) + arcs) + value)
+    return tlv(0x30, tlv(0x06, bytes([40 * oid[0] + oid[1]]) + arcs) + value)
 
 
 def _integer(value: int) -> bytes:
-    return _tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+    return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
 def _base128(arc: int) -> bytes:
@@ -115,11 +124,3 @@ def _base128(arc: int) -> bytes:
     while arc := arc >> 7:
         digits.append(arc & 0x7F | 0x80)
     return bytes(reversed(digits))
-
-
-def _tlv(tag: int, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:
-        return bytes([tag, size]) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(length)]) + length + content

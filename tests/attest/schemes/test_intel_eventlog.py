@@ -61,6 +61,10 @@ def test_events_stand_for_register_3_but_those_that_say_nothing_of_what_runs() -
     assert claims(LOG).launch == {"mrtd", "rtmr1", "rtmr2"} | events
 
 
+def test_a_runtime_event_may_leave_its_digest_to_be_computed() -> None:
+    assert claims([entry | {"digest": ""} if entry["imr"] == 3 else entry for entry in LOG]) == claims(LOG)
+
+
 @pytest.mark.parametrize("log", [ONLY_BOOT, [*ONLY_BOOT, LOG[INSTANCE]]], ids=["none", "instance-id"])
 def test_a_log_that_names_no_program_leaves_register_3_to_be_covered(log: Log) -> None:
     found = claims(log, INTEL.quote(rtmrs=registers(log)))
@@ -88,6 +92,11 @@ def test_g24_a_log_of_other_registers_is_refused(tried: Log, expected: str) -> N
     ("g24-renamed", {"event": "app-hash"}, "measurement"),
     ("g24-other-payload", {"event_payload": octets("other", 32).hex()}, "measurement"),
     ("g24-payload-without-its-end", {"event_payload": LOG[COMPOSE]["event_payload"][:-2]}, "measurement"),
+    ("g24-other-payload-without-digest", {"event_payload": octets("other", 32).hex(), "digest": ""}, "measurement"),
+    ("g24-renamed-without-digest", {"event": "app-hash", "digest": ""}, "measurement"),
+    ("g24-of-another-type-without-digest", {"event_type": BOOT, "digest": ""}, "malformed"),
+    ("g24-of-another-register-without-digest", {"imr": 2, "digest": ""}, "malformed"),
+    ("g24-digest-in-capitals", {"digest": LOG[COMPOSE]["digest"].upper()}, "malformed"),
     ("g24-other-digest", {"digest": octets("other", 48).hex()}, "measurement"),
     ("g24-name-and-payload-of-another", {"event": "app-id", "event_payload": LOG[6]["event_payload"]}, "measurement"),
     ("g24-passed-off-as-a-digest", {"event_type": BOOT, "event": "x", "event_payload": ""}, "measurement"),
@@ -139,6 +148,8 @@ def _changed(change: Callable[[dict[str, Any]], object]) -> bytes:
     ("g07-register-is-text", _changed(lambda it: it["eventLog"][0].update(imr="0")), "malformed"),
     ("g07-register-is-negative", _changed(lambda it: it["eventLog"][0].update(imr=-1)), "malformed"),
     ("g07-type-of-33-bits", _changed(lambda it: it["eventLog"][0].update(event_type=1 << 32)), "malformed"),
+    ("g07-boot-event-without-digest", _changed(lambda it: it["eventLog"][0].update(digest="")), "malformed"),
+    ("g07-digest-is-a-number", _changed(lambda it: it["eventLog"][-1].update(digest=0)), "malformed"),
     ("g07-digest-of-sha-256", _changed(lambda it: it["eventLog"][0].update(digest="00" * 32)), "malformed"),
     ("g09-quote-in-hex", _changed(lambda it: it.update(quote=QUOTE[:600].hex())), "unsupported"),
     (
@@ -200,7 +211,7 @@ def test_g24_a_policy_holds_single_events(tried: Policy, expected: str) -> None:
             {
                 "imr": st.integers(-1, 5) | st.none(),
                 "event_type": st.sampled_from([BOOT, RUNTIME, 1 << 32, -1]),
-                "digest": st.sampled_from(["00" * 48, "0" * 95, "zz" * 48]) | st.none(),
+                "digest": st.sampled_from(["00" * 48, "0" * 95, "zz" * 48, ""]) | st.none(),
                 "event": st.text(max_size=5),
                 "event_payload": st.text(max_size=5) | st.just("00"),
             }

@@ -26,6 +26,8 @@ def body(offset: int, value: bytes) -> Tried:
     return Tried(INTEL.quote(version=5, body_type=3, patches={54 + offset: value}))
 
 
+RENAMED = INTEL.crl("Somebody", "root").hex()
+"""A list signed by the root's key, of an authority of another name."""
 GOLDEN: tuple[tuple[str, Tried, str], ...] = (
     ("Debug mode is enabled", Tried(ENCLAVES.enclave_quote(attributes=7), intel=ENCLAVES), "debug"),
     ("Reserved bits in TD attributes are set", bit(40), "unsupported"),
@@ -62,6 +64,9 @@ GOLDEN: tuple[tuple[str, Tried, str], ...] = (
     ("Failed to evaluate the current TDX TCB", body(584, bytes(16)), "tcb"),
     ("Failed to verify certificate chain", Tried(collateral=INTEL.collateral(revoked=[INTEL.pck])), "chain"),
     ("Failed to verify certificate chain", leaf(INTEL.certify(end=TODAY - SECOND)), "chain"),
+    ("CertRevoked", Tried(collateral=INTEL.collateral(revoked_authorities=[INTEL.root])), "revoked"),
+    ("UnknownRevocationStatus", replaced(root_ca_crl=RENAMED), "chain"),
+    ("InvalidCrlSignatureForPublicKey", replaced(root_ca_crl=RENAMED, pck_crl=INTEL.crl(ROOT, "other").hex()), "chain"),
     ("Failed to parse root CA CRL", replaced(root_ca_crl=""), "chain"),
     ("Failed to parse PCK CRL", replaced(pck_crl=""), "chain"),
     ("Fmspc mismatch", tcb(lambda it: it.update(fmspc="00A067110000")), "chain"),
