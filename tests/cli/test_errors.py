@@ -11,7 +11,8 @@ import pytest
 
 from tests.cli.place import Busy, Place
 from tests.cli.programs import Done, Programs
-from tests.cli.rows import ROWS, Row
+from tests.cli.row import Row
+from tests.cli.rows import ROWS
 
 ROOT = Path(__file__).parents[2]
 CALLS = [sys.executable, "-m", "gateway"]
