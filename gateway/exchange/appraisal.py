@@ -14,7 +14,6 @@ from attest.seal import PublicKey
 from attest.sequence import SequenceLedger
 from attest.verifier import AttestationResult, Verifier
 from gateway.errors import Withheld
-from gateway.letters import plain
 from gateway.upstream import Json, UpstreamError
 from gateway.upstream.session import ClientFace, Session
 from registry.endorsements import Source
@@ -142,11 +141,8 @@ class Appraisal:
             )
             sealing = PublicKey(binding.sealing_key)
         except AttestError as e:
-            # For the operator alone: what has to be in the folder, of a gateway without a way out too.
-            lacking = f"; not to be had: {', '.join(missing)}" if missing else ""
-            logger.warning(
-                "the evidence of %s is refused [%s]: %s%s", self._alias, e.code, plain(e.detail)[:300], lacking
-            )
+            if missing and e.code == "chain":  # for the operator: what has to be in the folder, without a way out too
+                logger.warning("the evidence of %s is refused; not to be had: %s", self._alias, ", ".join(missing))
             raise Withheld(self._alias, "the evidence", e.code) from e
         third = (result.expires_at - now) // 3
         return Appraised(result, text, documents, sealing, now + third, result.expires_at - third)

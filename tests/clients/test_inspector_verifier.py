@@ -60,7 +60,7 @@ def test_the_inspector_verifies_a_bundle_and_a_proof(place: Place, transport: st
     told = called(where, "verify_bundle", {"bundle": BUNDLE})
     assert told["structuredContent"]["verdict"]["outcome"] == "verified"
     assert told["structuredContent"]["roots"]["source"] == "server"
-    assert told["content"][0]["text"].startswith("verified, under the roots of this server: ")
+    assert told["content"][0]["text"].startswith("verified, assurance software, under the roots of this server: ")
     told = called(where, "verify_bundle", {"bundle": BUNDLE, "trust": TRUST.decode()})
     assert told["structuredContent"]["verdict"]["outcome"] == "untrusted"
     told = called(where, "verify_inclusion", proof())
