@@ -40,7 +40,9 @@ def resigned(intel: FakeIntel) -> Mapping[str, Resigned]:
 
     def certificate(place: int, key: str, signed: bytes) -> Claims:
         made = [*chain[:place], under(key, signed), *chain[place + 1 :]]
-        return opened(intel.quote(certificates="".join(map(ssl.DER_cert_to_PEM_cert, made)).encode()))
+        old, new = (ssl.DER_cert_to_PEM_cert(each[2]) for each in (chain, made))  # the root is in the collateral too
+        chains = {name: text.replace(old, new) for name, text in members.items() if name.endswith("_chain")}
+        return opened(intel.quote(certificates="".join(map(ssl.DER_cert_to_PEM_cert, made)).encode()), **chains)
 
     def listed(member: str, key: str) -> Resigned:
         signed = load_der_x509_crl(bytes.fromhex(members[member])).tbs_certlist_bytes
