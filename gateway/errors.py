@@ -30,7 +30,7 @@ REASONS = {
     "revoked": "the server's platform, or what vouches for it, is revoked",
     "tcb": "the server's platform is not up to date",
     "debug": "the server runs in debug mode",
-    "measurement": "the server measures as something else",
+    "measurement": "the server's measurements are not among the reference values that are asked for",
     "policy": "the appraisal policy does not accept the server",
     "superseded": "its appraisal policy has changed, and the new one is not read yet",
     "unattested": "the server offers no evidence, and executor-attested or sealed calls are required",
@@ -54,7 +54,11 @@ ADVICE = {
     "kind": "review it with `etmcp approve {server}`",
     "definition": "review it with `etmcp approve {server}`",
     "pin": "restore gateway.key from a backup, or pin the server anew with `etmcp approve {server}`",
-    "root": 'name its attester key under "attesters" for {server} if you trust it',
+    "root": 'name the key of its attester (software, TPM) under "attesters" for {server} if you trust it',
+    "chain": "the log of etmcp names what was not to be had; see `etmcp-registry endorsements --help`",
+    "measurement": "compare the policy, which `etmcp-verify policy check FILE` explains, and the manifest of {server}",
+    "policy": "`etmcp-verify policy check FILE` says what it asks for",
+    "tcb": "have its platform updated; what is accepted is in the policy's tcbStatus, minTcb and advisories",
 }
 
 
