@@ -239,7 +239,7 @@ class Connections:
             self._forget_era()
             self._tend()
             raise
-        except BaseException:
+        except BaseException:  # cancelled too
             self._links.pop(key, None)
             raise
         self._era = link.session.era

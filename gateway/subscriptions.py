@@ -39,7 +39,7 @@ class Watching:
         self.follower.uris[uri] = member.alias, client.audience.key
         try:
             end, reply = await self._on(member, uri, params, client)
-        except BaseException:
+        except BaseException:  # cancelled too
             self.follower.uris.pop(uri, None)
             raise
         if "error" in reply:
@@ -94,7 +94,7 @@ class Watching:
         try:
             with anyio.move_on_after(OPEN_SECONDS):
                 await asyncio.shield(honoured)
-        except BaseException:
+        except BaseException:  # cancelled too
             task.cancel()
             raise
         if not honoured.done() or honoured.result():

@@ -31,7 +31,7 @@ class Arkworks:
                 combined += _curve.multiscalar_mul_g1(ready.ic[1:], list(inputs))
             left = [_g1(proof.a), -combined, -_g1(proof.c)]
             return bool(_curve.multi_pairing(left, [_g2(proof.b), ready.gamma, ready.delta]) == ready.constant)
-        except BaseException as e:
+        except BaseException as e:  # a panic of Rust's is no Exception
             if type(e).__name__ != "PanicException":
                 raise
             return False
